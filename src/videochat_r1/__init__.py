@@ -1,0 +1,1 @@
+"""VideoChat-R1: reinforcement fine-tuning of video language models."""

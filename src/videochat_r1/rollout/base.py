@@ -1,0 +1,42 @@
+"""What an engine does: prompts in, G completions of each out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Protocol
+
+from videochat_r1 import plugins
+from videochat_r1.section import Section, refused, warned
+from videochat_r1.types import Completion, Prompt
+
+
+class Sampling(Section):
+    """How tokens are drawn."""
+
+    temperature: float = refused(1.0, "0 takes the likeliest token", ge=0.0)
+    top_k: int = refused(0, "keep the k likeliest tokens; 0 keeps all (the released code had 50 by accident)", ge=0)
+    top_p: float = refused(1.0, "keep the smallest set of tokens with this mass", gt=0.0, le=1.0)
+    max_tokens: int = refused(1024, "tokens of one completion at most", ge=1)
+    batch_prompts: int = warned(8, "prompts whose tails are sampled together", ge=1)
+
+
+class Engine(Protocol):
+    """Completes prompts. The result does not depend on which prompts are completed together."""
+
+    def complete(self, prompts: Sequence[Prompt], *, per_prompt: int, sampling: Sampling, seeds: Sequence[int]) -> list[list[Completion]]:
+        """per_prompt completions of each prompt. seeds: one a prompt; completion g of it is drawn with `completion_seed(seed, g)`."""
+        ...
+
+
+def seed_of(*parts: object) -> int:
+    """A 63-bit seed from anything with a stable repr: the same on every machine and in every process."""
+    digest = hashlib.sha256("\x1f".join(repr(part) for part in parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def load_engine(name: str) -> type:
+    """The engine class of that name, or of the .py file at that path. Raises UsageError on an unknown one."""
+    engine = plugins.load("rollout", name, "ENGINE")
+    assert isinstance(engine, type)
+    return engine
