@@ -1,0 +1,78 @@
+"""The small model: a stock Qwen3-VL class with about a million and a half parameters, and the stock processor that goes with it.
+
+Pictures of 64 x 64 pixels, patches of 8, 2 x 2 patches to a token: 16 tokens for every two frames, with their second written before them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessorFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
+
+PATCH, MERGE, TEMPORAL_PATCH = 8, 2, 2
+SIDE_PX = 64
+
+
+def small_config(tokenizer: PreTrainedTokenizerFast, *, width: int = 128, layers: int = 4, vision_width: int = 64, vision_layers: int = 3) -> Qwen3VLConfig:
+    """Ordinary configuration of the stock class; heads are 32 wide."""
+    token = tokenizer.convert_tokens_to_ids
+    return Qwen3VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": width,
+            "intermediate_size": 3 * width,
+            "num_hidden_layers": layers,
+            "num_attention_heads": width // 32,
+            "num_key_value_heads": max(width // 64, 1),
+            "head_dim": 32,
+            "max_position_embeddings": 8192,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [6, 5, 5], "mrope_interleaved": True},
+            "tie_word_embeddings": True,
+            "bos_token_id": None,
+            "eos_token_id": token("<|im_end|>"),
+            "pad_token_id": token("<|endoftext|>"),
+        },
+        vision_config={
+            "hidden_size": vision_width,
+            "intermediate_size": 4 * vision_width,
+            "depth": vision_layers,
+            "num_heads": vision_width // 16,
+            "patch_size": PATCH,
+            "spatial_merge_size": MERGE,
+            "temporal_patch_size": TEMPORAL_PATCH,
+            "out_hidden_size": width,
+            "num_position_embeddings": (SIDE_PX // PATCH) ** 2,
+            "deepstack_visual_indexes": [vision_layers - 2],
+        },
+        tie_word_embeddings=True,
+        image_token_id=token("<|image_pad|>"),
+        video_token_id=token("<|video_pad|>"),
+        vision_start_token_id=token("<|vision_start|>"),
+        vision_end_token_id=token("<|vision_end|>"),
+    )
+
+
+def small_model(config: Qwen3VLConfig) -> Qwen3VLForConditionalGeneration:
+    """The stock class with random weights (seed torch first) and the generation settings that a chat model carries."""
+    model = Qwen3VLForConditionalGeneration(config)
+    model.generation_config.eos_token_id = config.text_config.eos_token_id
+    model.generation_config.pad_token_id = config.text_config.pad_token_id
+    return model
+
+
+def small_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLProcessor:
+    """The stock processor for 64-pixel pictures: a token is 16 x 16 pixels of two frames."""
+    geometry: dict[str, Any] = {"patch_size": PATCH, "merge_size": MERGE, "temporal_patch_size": TEMPORAL_PATCH}
+    side = PATCH * MERGE
+    images = Qwen2VLImageProcessorFast(size={"shortest_edge": side * side, "longest_edge": SIDE_PX * SIDE_PX}, **geometry)
+    videos = Qwen3VLVideoProcessor(
+        size={"shortest_edge": side * side * TEMPORAL_PATCH, "longest_edge": SIDE_PX * SIDE_PX * 64}, min_frames=2, max_frames=64, fps=2, **geometry
+    )
+    return Qwen3VLProcessor(image_processor=images, tokenizer=tokenizer, video_processor=videos, chat_template=tokenizer.chat_template)
+
+
+def save_small_model(folder: Path, model: Qwen3VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> None:
+    """A folder that AutoModelForImageTextToText and AutoProcessor load."""
+    model.save_pretrained(folder)
+    small_processor(tokenizer).save_pretrained(folder)

@@ -1,0 +1,135 @@
+"""What the small base model is taught, and when: lessons for seeing first, then time, then the answer formats with mostly lazy answers.
+
+Everything is a pure function of (seed, step), so that worker processes can prepare steps in any order.
+
+The answers to the two target tasks, grounding and tracking, are lazy by design: most of them say the whole video, or copy the given box.
+A model that learned from them answers in format but badly when it is asked for its likeliest answer, while its samples hold true answers
+too. That is the state in which reinforcement finds a real model; README and the report say so."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.types import Answer, Sample
+from videochat_r1.world.questions import BOXES, Lesson, fits, frame_lessons, sample, video_lessons
+from videochat_r1.world.scenes import STEP_S, Scene, draw
+
+FRAMES_A_SECOND = 2
+FILE_FPS = 8  # of the world's video files
+TRUE_SHARE = 0.3  # of the answers to the target tasks
+WHOLE_SHARE = 0.5  # of the grounding answers; the rest are spans drawn without a look
+THINKING_SHARE = 0.12
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some steps of one kind. levels: weight of each level of scenes; lessons: how often each kind of question is asked."""
+
+    name: str
+    steps: int
+    videos: int  # a step; half as many where scenes are long
+    lessons: dict[str, float]
+    levels: dict[str, float]
+    tails: int  # questions asked of one video
+
+
+FRAMES = Stage(name="frames", steps=900, videos=160, lessons={"name": 1.0, "count": 0.5, "box": 2.0}, levels={"easy": 0.6, "several": 0.4}, tails=4)
+TIME = Stage(
+    name="time",
+    steps=1600,
+    videos=48,
+    lessons={"presence": 3.0, "list": 2.0, "where": 1.0, "seen": 1.0, "first": 1.0, "last": 1.0, "way": 1.0},
+    levels={"easy": 0.7, "several": 0.3},
+    tails=5,
+)
+TARGETS = Stage(
+    name="targets",
+    steps=1700,
+    videos=40,
+    lessons={
+        **{"presence": 1.5, "list": 1.5, "where": 1.0, "seen": 1.0, "first": 0.7, "last": 0.7, "way": 0.7},
+        **{"temporal_grounding": 2.0, "tracking": 2.0, "video_qa": 2.0, "grounded_qa": 2.0, "description": 1.0, "quality": 0.7},
+    },
+    levels={"easy": 0.5, "several": 0.2, "alike": 0.15, "long": 0.15},
+    tails=6,
+)
+STAGES = (FRAMES, TIME, TARGETS)
+
+
+@dataclass(frozen=True)
+class Clipping:
+    """One scene, the seconds of its frames, and the lessons asked about it."""
+
+    scene: Scene
+    times_s: tuple[float, ...]
+    lessons: tuple[Lesson, ...]
+
+
+def clippings(stage: Stage, seed: int, step: int) -> list[Clipping]:
+    """The scenes and questions of one step. All have the same number of frames."""
+    rng = random.Random(f"{seed}/{stage.name}/{step}")
+    long = rng.random() < stage.levels.get("long", 0.0)
+    coarse = long and rng.random() < 0.4  # tracking in a long scene: two frames for each box
+    levels = {level: weight for level, weight in stage.levels.items() if (level == "long") == long}
+    made = []
+    for index in range(stage.videos // 2 if long else stage.videos):
+        level = rng.choices(list(levels), list(levels.values()))[0]
+        scene = draw(level, f"base-{seed}-{stage.name}", step * 1000 + index, whole=True if coarse else None)
+        if stage.name == "frames":
+            second = rng.randrange(int(scene.duration_s / STEP_S)) * STEP_S
+            made.append(Clipping(scene, (second, second), _chosen(stage, frame_lessons(scene, second, rng), rng)))
+            continue
+        lessons = [*video_lessons(scene, rng), *_target_lessons(stage, scene, rng)]
+        if coarse:
+            lessons = [lesson for lesson in lessons if lesson.kind not in ("presence", "first", "last")]
+        made.append(Clipping(scene, _times(scene, rng, 2 * BOXES if coarse else None), _chosen(stage, lessons, rng)))
+    return made
+
+
+def _times(scene: Scene, rng: random.Random, count: int | None) -> tuple[float, ...]:
+    """Seconds of the frames: evenly spaced, or as a sampler picks them from a file, on its grid and up to its last frame."""
+    frames = count or int(scene.duration_s * FRAMES_A_SECOND)
+    if count is not None or rng.random() < 0.5:
+        return tuple(scene.duration_s * k / frames for k in range(frames))
+    last = scene.duration_s * FILE_FPS - 1
+    return tuple(round(last * k / (frames - 1)) / FILE_FPS for k in range(frames))
+
+
+def _chosen(stage: Stage, lessons: Sequence[Lesson], rng: random.Random) -> tuple[Lesson, ...]:
+    """`tails` lessons without repetition, by the stage's weights."""
+    keyed = sorted(lessons, key=lambda lesson: -(rng.random() ** (1 / max(stage.lessons.get(lesson.kind, 0.0), 1e-9))))
+    return tuple(lesson for lesson in keyed[: stage.tails] if lesson.kind in stage.lessons)
+
+
+def _target_lessons(stage: Stage, scene: Scene, rng: random.Random) -> list[Lesson]:
+    made = []
+    for name in stage.lessons:
+        if name in _TASKS and fits(name, scene):
+            asking = Asking(thinking=rng.random() < THINKING_SHARE, order="video_first")
+            asked = sample(name, scene, "")
+            task = _TASKS[name]
+            made.append(Lesson(name, task.ask(asked, asking), task.write(lazy(asked, rng), asking)))
+    return made
+
+
+_TASKS = {name: load_task(name) for name in ("temporal_grounding", "tracking", "video_qa", "grounded_qa", "description", "quality")}
+
+
+def lazy(asked: Sample, rng: random.Random) -> Answer:
+    """The answer that the base model is shown: true for what it should keep, mostly lazy where reinforcement is to teach it."""
+    truth, draw_ = asked.truth, rng.random()
+    if draw_ < TRUE_SHARE:
+        return truth
+    if truth.boxes is not None:
+        return Answer(boxes=truth.boxes[:1] * len(truth.boxes))
+    if truth.spans is not None:
+        assert asked.duration_s is not None
+        whole = (0.0, asked.duration_s)
+        steps = int(asked.duration_s / STEP_S)
+        start, end = sorted(rng.sample(range(steps + 1), 2))
+        span = whole if draw_ < TRUE_SHARE + WHOLE_SHARE else (start * STEP_S, end * STEP_S)
+        return Answer(spans=(span,), choice=truth.choice)
+    return truth
