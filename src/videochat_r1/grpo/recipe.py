@@ -1,0 +1,81 @@
+"""What a changed recipe means to a run that is resumed: each changed field, and whether it is free, warned or refused.
+
+The classes are declared with the fields (section.py); this module only walks them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from videochat_r1.errors import UsageError
+from videochat_r1.grpo.log import NOTES
+from videochat_r1.section import Section
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field of a recipe that is not as it was."""
+
+    field: str
+    before: Any
+    after: Any
+    on_resume: str  # "free", "warned" or "refused"
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.before!r} -> {self.after!r}"
+
+
+def described(sections: Mapping[str, Section]) -> dict[str, Any]:
+    """A recipe as plain JSON values, for a checkpoint."""
+    return {name: section.model_dump(mode="json") for name, section in sections.items()}
+
+
+def compare(before: Mapping[str, Any], sections: Mapping[str, Section]) -> list[Change]:
+    """Every field that differs from the recipe that `before` describes. A field that the old recipe did not have counts where it is not its default."""
+    found: list[Change] = []
+    for name, section in sections.items():
+        found.extend(_changes(f"{name}.", before.get(name) or {}, section))
+    return found
+
+
+def require_resumable(before: Mapping[str, Any], sections: Mapping[str, Section], *, anyway: bool) -> list[Change]:
+    """The changes, warned ones noted. Raises UsageError, showing them all, where one is refused and `anyway` is False."""
+    changes = compare(before, sections)
+    shown = [change for change in changes if change.on_resume != "free"]
+    refused = [change for change in changes if change.on_resume == "refused"]
+    if refused and not anyway:
+        what = "This recipe is not the one that the run was started with:\n" + "\n".join(f"  {change}" for change in shown)
+        raise UsageError(what, "Start another run with --out, or pass --resume-anyway to go on with the change.")
+    for change in shown:
+        NOTES.warning("Changed on resume: %s", change)
+    return changes
+
+
+def unclassified(section: type[Section]) -> list[str]:
+    """Fields of a section whose declaration does not say what a change means on resume."""
+    kinds = ("free", "warned", "refused")
+    return [name for name, field in section.model_fields.items() if not isinstance(field.json_schema_extra, dict) or field.json_schema_extra.get("on_resume") not in kinds]
+
+
+def _changes(prefix: str, before: Mapping[str, Any], section: Section) -> Iterator[Change]:
+    plain = section.model_dump(mode="json")
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        extra = field.json_schema_extra
+        on_resume = str(extra.get("on_resume", "refused")) if isinstance(extra, dict) else "refused"
+        if name not in before:
+            if value != field.get_default(call_default_factory=True, validated_data={}):
+                yield Change(prefix + name, None, plain[name], on_resume)
+        elif isinstance(value, Section) and isinstance(before[name], Mapping):
+            yield from _changes(f"{prefix}{name}.", before[name], value)
+        elif _alike(value, before[name]):
+            for index, (own, old) in enumerate(zip(value, before[name], strict=True)):
+                yield from _changes(f"{prefix}{name}.{index}.", old, own)
+        elif plain[name] != before[name]:
+            yield Change(prefix + name, before[name], plain[name], on_resume)
+
+
+def _alike(value: Any, before: Any) -> bool:
+    """Two lists of as many sections: compared one by one. A list of another length is a change of the whole field."""
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(each, Section) for each in value) and isinstance(before, list) and len(before) == len(value)
