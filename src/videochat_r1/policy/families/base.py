@@ -25,10 +25,12 @@ class Family(ABC):
     """How one family writes a video into a prompt, numbers its positions and runs its towers. All methods use stock transformers models."""
 
     model_types: tuple[str, ...]  # config.model_type of the stock classes it serves
+    chat_template: str  # as the family's released models write a conversation, for models that are built from nothing
 
     @abstractmethod
-    def video_ids(self, grid_thw: tuple[int, int, int], times_s: Sequence[float], config: Any, tokenizer: Any) -> list[int]:
-        """Token ids that stand for one video, its start and end marks and any written times included; equal to the stock processor's."""
+    def video_text(self, grid_thw: tuple[int, int, int], times_s: Sequence[float], config: Any) -> tuple[str, list[int]]:
+        """What the stock processor writes in place of the chat template's one placeholder: (text, tokens). The text has one placeholder for
+        each run of video tokens, tokens the length of each run. A text, not ids: tokenisers join written times to the words before them."""
 
     @abstractmethod
     def positions(self, ids_P: Tensor, grid_thw: tuple[int, int, int], times_s: Sequence[float], config: Any) -> Tensor:

@@ -1,0 +1,144 @@
+"""All of a policy but its weights: configuration, tokenizer and processor of a Hugging Face folder.
+
+Prompts are written and counted with this alone, so a dry run or a walk over a data set loads no weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from videochat_r1.errors import EnvironmentFault, UsageError
+from videochat_r1.policy.families.base import Family, family_of
+
+if TYPE_CHECKING:
+    from videochat_r1.video.resize import Geometry
+
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
+ADAPTER_FILE = "adapter_config.json"
+
+
+@dataclass(eq=False)
+class Processing:
+    """What writes prompts and reads completions of one model."""
+
+    hf_config: Any  # the stock configuration
+    tokenizer: Any  # the stock tokenizer
+    processor: Any  # the stock processor, with its video processor and chat template
+    extra_end_ids: tuple[int, ...] = ()  # as the model's generation settings name them
+    chats: dict[str, tuple[str, str]] = field(default_factory=dict)  # prompt.py's: the chat around a question, by order
+
+    @cached_property
+    def family(self) -> Family:
+        return family_of(self.hf_config)
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """The size of a patch, of a token and of a moment, in pixels and frames."""
+        from videochat_r1.video.resize import Geometry
+
+        vision = self.hf_config.vision_config
+        return Geometry(patch=vision.patch_size, merge=vision.spatial_merge_size, temporal_patch=vision.temporal_patch_size)
+
+    @cached_property
+    def end_ids(self) -> tuple[int, ...]:
+        """Tokens that end a completion; the first is the one that ends a written answer."""
+        named = [self.tokenizer.eos_token_id, *self.extra_end_ids, *self._ids_of("<|im_end|>", "<|endoftext|>")]
+        return tuple(dict.fromkeys(token for token in named if token is not None))
+
+    @cached_property
+    def forbidden_ids(self) -> tuple[int, ...]:
+        """Tokens that must never be sampled: vision and other special ones that end nothing, and rows of the vocabulary that spell nothing."""
+        special = {token for token, added in self.tokenizer.added_tokens_decoder.items() if added.special} | set(self.tokenizer.all_special_ids)
+        unspelled = set(range(len(self.tokenizer), self.hf_config.get_text_config().vocab_size))
+        return tuple(sorted((special | unspelled) - set(self.end_ids)))
+
+    @property
+    def max_positions(self) -> int:
+        """Tokens that prompt and completion may have together."""
+        return int(self.hf_config.get_text_config().max_position_embeddings)
+
+    def _ids_of(self, *tokens: str) -> list[int]:
+        known = self.tokenizer.get_vocab()
+        return [known[token] for token in tokens if token in known]
+
+
+def load_processing(path: str) -> Processing:
+    """From a local Hugging Face folder, a PEFT adapter's folder, or a name on the hub (see `model_folder`).
+
+    Raises UsageError for a model that takes no video, and EnvironmentFault where a file is missing."""
+    from transformers import AutoConfig, AutoProcessor, GenerationConfig
+
+    folder = model_folder(path)
+    if (folder / ADAPTER_FILE).is_file():
+        return load_processing(base_of_adapter(folder))
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise EnvironmentFault(f"{path} has no config.json.", "Give the folder of a whole model, or of a PEFT adapter with its adapter_config.json.")
+    try:
+        model_type = str(json.loads(config_file.read_text(encoding="utf-8"))["model_type"])
+    except (ValueError, KeyError, TypeError) as fault:
+        raise EnvironmentFault(f"{config_file} is not a model's configuration.", "Copy the folder again; the file may be cut off.") from fault
+    family_of(SimpleNamespace(model_type=model_type))
+    _require(folder, "tokenizer", "tokenizer.json", "vocab.json")
+    _require(folder, "processor", "processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
+    # Local files only: what the folder lacks is named here and never looked for elsewhere. Code from a folder is never run.
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if not hasattr(processor, "video_processor"):
+        raise EnvironmentFault(f"{path} has a tokenizer but no video processor.", "Copy the model's preprocessor_config.json beside its config.json.")
+    ends: list[int] = []
+    if (folder / "generation_config.json").is_file():
+        eos = GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id
+        ends = [eos] if isinstance(eos, int) else list(eos or ())
+    return Processing(hf_config=config, tokenizer=processor.tokenizer, processor=processor, extra_end_ids=tuple(ends))
+
+
+def model_folder(path: str) -> Path:
+    """The local folder of a model. A folder is taken as it is and nothing is looked for elsewhere; a name on the hub ("owner/model") is
+    taken from the local cache, and downloaded only where it is not there and HF_HUB_OFFLINE is not set.
+
+    Raises UsageError where there is neither folder nor such a name, and EnvironmentFault where the hub cannot give it."""
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder
+    if not HUB_NAME.fullmatch(path) or folder.exists():
+        raise UsageError(f"No model folder at {path!r}.", "Give a folder with config.json, or a name on the Hugging Face hub such as Qwen/Qwen2.5-VL-3B-Instruct.")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(path, allow_patterns=list(FILES), local_files_only=True))
+    except LocalEntryNotFoundError:
+        if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
+            mend = f"Download it where there is a network (hf download {path}), or unset HF_HUB_OFFLINE."
+            raise EnvironmentFault(f"{path} is not a folder here nor in the local cache, and HF_HUB_OFFLINE is set.", mend) from None
+    try:
+        return Path(snapshot_download(path, allow_patterns=list(FILES)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as fault:
+        raise EnvironmentFault(f"The hub gave no {path}: {type(fault).__name__}.", "Check the name and the network, or give a local folder.") from fault
+
+
+def base_of_adapter(folder: Path) -> str:
+    """The model that an adapter's folder names as its base. Raises EnvironmentFault where it names none, or one that is not there."""
+    try:
+        base = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except ValueError as fault:
+        raise EnvironmentFault(f"{folder / ADAPTER_FILE} is not JSON.", "Copy the adapter again; the file may be cut off.") from fault
+    if not base:
+        raise EnvironmentFault(f"The adapter {folder} names no base model.", f"Write the base model's folder into {ADAPTER_FILE} as base_model_name_or_path.")
+    if not Path(base).is_dir() and not HUB_NAME.fullmatch(base):
+        mend = f"Put the base model there, or write its folder into {ADAPTER_FILE} as base_model_name_or_path."
+        raise EnvironmentFault(f"The adapter {folder} was trained on {base}, which is not here.", mend)
+    return str(base)
+
+
+def _require(folder: Path, what: str, *names: str) -> None:
+    if not any((folder / name).is_file() for name in names):
+        raise EnvironmentFault(f"{folder} has no {what}: none of {', '.join(names)}.", f"Copy the {what} files of the base model into the folder.")
