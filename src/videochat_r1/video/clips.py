@@ -1,0 +1,172 @@
+"""Samples -> Clips, ahead of their use: planning, decoding in threads, and an account of every video that could not be used."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from videochat_r1.errors import VideoError
+from videochat_r1.types import Clip, Sample
+from videochat_r1.video.decode import decode
+from videochat_r1.video.probe import probe
+from videochat_r1.video.resize import Geometry
+from videochat_r1.video.sampling import FramePlan, VideoConfig, VideoInfo, plan_frames
+
+if TYPE_CHECKING:
+    from videochat_r1.tasks.base import Task
+
+Item = tuple["Task", Sample]
+PROBES_KEPT = 2**16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Why one sample's video is not used as it should be."""
+
+    sample_id: str
+    path: str
+    reason: str
+    what: str
+    kept: bool  # the sample is used all the same
+
+
+class Quarantine:
+    """The samples whose videos could not be used, each once, with a reason code."""
+
+    def __init__(self) -> None:
+        self._faults: dict[tuple[str, str], Fault] = {}
+        self._lock = threading.Lock()
+
+    def add(self, sample: Sample, reason: str, what: str, *, kept: bool = False) -> None:
+        """Note a fault; a sample met again with the same reason counts once."""
+        with self._lock:
+            self._faults.setdefault((sample.id, reason), Fault(sample_id=sample.id, path=sample.video, reason=reason, what=what, kept=kept))
+
+    def __len__(self) -> int:
+        """Samples that are left out."""
+        return len({fault.sample_id for fault in self.faults if not fault.kept})
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        with self._lock:
+            return tuple(self._faults.values())
+
+    def counts(self) -> dict[str, int]:
+        """Samples by reason, kept ones included, the most frequent first."""
+        return dict(Counter(fault.reason for fault in self.faults).most_common())
+
+    def write(self, path: str) -> None:
+        """One JSON row a fault: sample, path, reason, what, kept."""
+        with open(path, "w", encoding="utf-8") as file:
+            for fault in self.faults:
+                row = {"sample": fault.sample_id, "path": fault.path, "reason": fault.reason, "what": fault.what, "kept": fault.kept}
+                file.write(json.dumps(row, ensure_ascii=True) + "\n")
+
+
+class ClipLoader:
+    """Plans and decodes the clips of samples. Safe in several threads at once.
+
+    counters: "probes", "decodes", "unreadable", "truncated_kept", "duration_mismatch".
+    """
+
+    def __init__(self, config: VideoConfig, geometry: Geometry) -> None:
+        self.config = config
+        self.geometry = geometry
+        self.counters: Counter[str] = Counter()
+        self.quarantine = Quarantine()
+        self._known: dict[tuple[object, ...], VideoInfo | VideoError] = {}
+        self._lock = threading.Lock()
+
+    def info(self, path: str) -> VideoInfo:
+        """What is known of a video; each file is probed once as long as its size and time of change stay. Raises VideoError."""
+        key = _signature(path)
+        with self._lock:
+            known = self._known.get(key)
+        if known is None:
+            try:
+                known = probe(path, picture_fps=self.config.picture_fps)
+            except VideoError as error:
+                known = error
+            with self._lock:
+                if len(self._known) >= PROBES_KEPT:
+                    self._known.clear()
+                self._known[key] = known
+                self.counters["probes"] += 1
+        if isinstance(known, VideoError):
+            raise VideoError(known.reason, known.what, known.mend)
+        return known
+
+    def plan(self, task: Task, sample: Sample) -> FramePlan:
+        """The frames that the sample's task needs; nothing is decoded but what a probe looks at. Raises VideoError."""
+        return plan_frames(self.info(sample.video), self.config, self.geometry, task.seconds(sample))
+
+    def load(self, task: Task, sample: Sample) -> Clip:
+        """The sample's clip. A video that cannot be used is noted in `quarantine` and raised as VideoError."""
+        try:
+            info = self.info(sample.video)
+            plan = plan_frames(info, self.config, self.geometry, task.seconds(sample))
+            self._note(sample, info)
+            with self._lock:
+                self.counters["decodes"] += 1
+            return decode(info, plan, threads=self.config.decoder_threads, keep_truncated=self.config.on_truncated == "keep")
+        except VideoError as error:
+            with self._lock:
+                self.counters["unreadable"] += 1
+            self.quarantine.add(sample, error.reason, error.what)
+            raise
+
+    def _note(self, sample: Sample, info: VideoInfo) -> None:
+        """Lists what is odd and used all the same."""
+        if info.truncated and self.config.on_truncated == "keep":
+            with self._lock:
+                self.counters["truncated_kept"] += 1
+            self.quarantine.add(sample, "truncated", f"{info.path} ends at {info.duration_s:.1f} s of {info.declared_s:.1f} s.", kept=True)
+        stated_s = sample.duration_s
+        if stated_s is not None and abs(stated_s - info.duration_s) > max(0.5, 0.1 * info.duration_s):
+            with self._lock:
+                self.counters["duration_mismatch"] += 1
+            self.quarantine.add(sample, "duration_mismatch", f"{info.path} is {info.duration_s:.1f} s long, its annotation says {stated_s:.1f} s.", kept=True)
+
+
+def _signature(path: str) -> tuple[object, ...]:
+    try:
+        stat = os.stat(path)
+    except (OSError, ValueError):
+        return (path,)
+    return path, stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def prefetch(loader: ClipLoader, items: Iterable[Item], ahead: int, threads: int) -> Iterator[tuple[Item, Clip | VideoError]]:
+    """Each (task, sample) with its clip, or with the reason why there is none; in order, at most `ahead` clips decoded before they are asked for.
+
+    Raises VideoError where the configuration says to stop at the first video that cannot be used. The threads end with the iterator,
+    whether it is read to its end, closed or dropped; items are taken as they are needed.
+    """
+    waiting: deque[tuple[Item, Future[Clip]]] = deque()
+    source = iter(items)
+    pool = ThreadPoolExecutor(max_workers=max(1, threads), thread_name_prefix="decode")
+    try:
+        while True:
+            while len(waiting) < max(1, ahead):
+                item = next(source, None)
+                if item is None:
+                    break
+                waiting.append((item, pool.submit(loader.load, *item)))
+            if not waiting:
+                return
+            item, future = waiting.popleft()
+            try:
+                result: Clip | VideoError = future.result()
+            except VideoError as error:
+                if loader.config.on_unreadable == "stop":
+                    raise
+                result = error
+            yield item, result
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

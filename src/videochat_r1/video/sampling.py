@@ -1,0 +1,162 @@
+"""Which seconds of a video a model sees, and at what size: planned from the file's metadata, before anything is decoded.
+
+Frames are named by their second, never by their index. For a file of constant rate the seconds planned here are exactly those of the
+frames that qwen-vl-utils takes; for any other file they are as evenly spread in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import model_validator
+
+from videochat_r1.errors import VideoError
+from videochat_r1.section import Section, free, refused, warned
+from videochat_r1.video.resize import Geometry, frame_max_pixels, target_size
+
+PAST_END_S = 0.5  # an annotation may round its last second up by so much: the last frame serves it
+
+
+class VideoConfig(Section):
+    """How clips are sampled, sized and read. Pixel budgets are in pixels of the resized frames; the defaults are the paper's."""
+
+    fps: float = refused(2.0, "frames sampled from each second", gt=0.0)
+    frames: int = refused(0, "sample just so many frames, evenly spread, whatever the length; 0 samples by fps", ge=0)
+    min_frames: int = refused(4, "frames of a clip at least, where the file has them", ge=1)
+    max_frames: int = refused(768, "frames of a clip at most", ge=1)
+    total_pixels: int = refused(3584 * 28 * 28, "pixels of a clip in all, a temporal patch of frames counted once", ge=1)
+    min_pixels: int = refused(16 * 28 * 28, "pixels of a frame at least", ge=1)
+    max_pixels: int = refused(768 * 28 * 28, "pixels of a frame at most", ge=1)
+    max_tokens: int = refused(0, "video tokens of a clip at most: beyond it frames are dropped; 0 leaves it to total_pixels, which min_pixels may overrun", ge=0)
+    frames_per_box: Literal[1, 2] = refused(2, "tracking: 1 shows the second of each box alone, 2 also the moment midway to the next")
+    picture_fps: float = refused(10.0, "rate of a folder of numbered pictures", gt=0.0)
+    on_unreadable: Literal["quarantine", "stop"] = warned("quarantine", "a video that cannot be used: leave its samples out and count them, or stop")
+    on_truncated: Literal["quarantine", "keep"] = refused("quarantine", "a file that ends before 0.9 of its stated length: treat as unreadable, or use what is there and list it")
+    prefetch_clips: int = free(4, "clips decoded ahead of their use", ge=1)
+    prefetch_threads: int = free(2, "clips decoded at the same time", ge=1)
+    decoder_threads: int = free(1, "threads inside each decoder", ge=1, le=64)
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> VideoConfig:
+        if self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels {self.min_pixels} is more than max_pixels {self.max_pixels}")
+        if self.min_frames > self.max_frames:
+            raise ValueError(f"min_frames {self.min_frames} is more than max_frames {self.max_frames}")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What is known of a video before it is decoded. Seconds are counted from its first frame."""
+
+    path: str
+    container: str  # "mov", "matroska", "avi", "mpegts"; "pictures" for a folder of numbered pictures
+    codec: str
+    width: int  # as displayed: rotated, and with square pixels
+    height: int
+    rotation: int  # degrees clockwise by which stored pictures are turned for display: 0, 90, 180, 270
+    mirrored: bool  # stored pictures are also mirrored, left to right, before they are turned
+    frames: int  # counted where the container says so, else length x rate
+    fps: float  # frames a second on average
+    duration_s: float  # last_s and the last frame's own length
+    last_s: float  # the second of the last frame
+    start_s: float = 0.0  # the first frame's own time stamp
+    declared_s: float | None = None  # the length that the header states
+    truncated: bool = False  # the file ends before 0.9 of that
+    pictures: tuple[tuple[float, str], ...] = field(default=(), repr=False)  # of a folder: (second, file name), in order
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramePlan:
+    """The seconds to take frames at, and the size to give them."""
+
+    times_s: tuple[float, ...]  # never falling; a multiple of the temporal patch
+    height_px: int
+    width_px: int
+    grid_thw: tuple[int, int, int]
+    video_tokens: int
+
+
+def plan_frames(info: VideoInfo, config: VideoConfig, geometry: Geometry, seconds: tuple[float, ...] | None = None) -> FramePlan:
+    """The frames that a model sees of a video; nothing is decoded.
+
+    seconds: where given, rising seconds from the first frame, each of which gets a frame of its own; else the video is sampled evenly.
+    A longer video gets smaller frames, down to min_pixels; then, beyond max_frames or max_tokens, fewer of them (asked seconds are all kept).
+    Raises VideoError: "too_short" where a second lies past the end, "bad_times" where seconds do not rise, "too_large" where the asked
+    seconds do not fit max_tokens, "bad_aspect".
+    """
+    if seconds is not None:
+        times_s = _asked(info, config, seconds)
+        plan = _sized(info, config, geometry, times_s)
+        if config.max_tokens and plan.video_tokens > config.max_tokens:
+            raise VideoError(
+                "too_large",
+                f"{info.path}: {len(seconds)} asked seconds take {plan.video_tokens} video tokens, more than max_tokens {config.max_tokens}.",
+                "Raise video.max_tokens, lower video.min_pixels, or ask for fewer seconds.",
+            )
+        return plan
+    count = frame_count(info.frames, info.fps, config, geometry.temporal_patch)
+    plan = _sized(info, config, geometry, _spread(info, count))
+    while config.max_tokens and plan.video_tokens > config.max_tokens and count > geometry.temporal_patch:
+        fitting = count * config.max_tokens // plan.video_tokens
+        count = max(min(count - 1, fitting) // geometry.temporal_patch, 1) * geometry.temporal_patch
+        plan = _sized(info, config, geometry, _spread(info, count))
+    return plan
+
+
+def frame_count(total: int, rate: float, config: VideoConfig, temporal_patch: int) -> int:
+    """How many frames to take of `total` at `rate` a second; a multiple of the temporal patch unless the file has fewer.
+
+    Source: smart_nframes of qwen-vl-utils 0.0.14, which refuses files with fewer frames than a temporal patch; here all are taken.
+    """
+
+    def whole(count: float) -> int:
+        return int(count // temporal_patch) * temporal_patch
+
+    if config.frames:
+        count: float = max(round(config.frames / temporal_patch), 1) * temporal_patch
+    else:
+        least = -(-config.min_frames // temporal_patch) * temporal_patch
+        count = min(max(total / rate * config.fps, least), whole(min(config.max_frames, total)))
+    return whole(min(count, total)) or min(total, temporal_patch)
+
+
+def _spread(info: VideoInfo, count: int) -> tuple[float, ...]:
+    """`count` seconds from the first frame to the last: those of the frames whose indices are evenly spread and rounded."""
+    import torch  # qwen-vl-utils rounds a float32 linspace: only the same arithmetic meets it on every half
+
+    if info.frames <= 1:
+        return (0.0,) * count
+    step_s = info.last_s / (info.frames - 1)
+    return tuple(index * step_s for index in torch.linspace(0, info.frames - 1, count).round().long().tolist())
+
+
+def _asked(info: VideoInfo, config: VideoConfig, seconds: tuple[float, ...]) -> tuple[float, ...]:
+    """The asked seconds, each followed by the moment midway to the next where two frames go to a box."""
+    if not seconds or not all(0.0 <= second < float("inf") for second in seconds) or any(b < a for a, b in zip(seconds, seconds[1:], strict=False)):
+        raise VideoError("bad_times", f"{info.path}: the asked seconds {_brief(seconds)} are not rising numbers from 0.", "Check the annotation's times.")
+    if seconds[-1] > info.duration_s + PAST_END_S:
+        raise VideoError(
+            "too_short", f"{info.path} ends at {info.duration_s:.1f} s, but {seconds[-1]:.1f} s is asked for.", "Check the annotation, or whether the file is whole."
+        )
+    if config.frames_per_box == 1:
+        return tuple(seconds)
+    gap_s = seconds[-1] - seconds[-2] if len(seconds) > 1 else 0.0
+    nexts = (*seconds[1:], min(seconds[-1] + gap_s, max(info.last_s, seconds[-1])))
+    return tuple(moment for second, following in zip(seconds, nexts, strict=True) for moment in (second, (second + following) / 2))
+
+
+def _brief(seconds: tuple[float, ...]) -> str:
+    return str(seconds) if len(seconds) <= 6 else f"({seconds[0]}, {seconds[1]}, ... {seconds[-1]})"
+
+
+def _sized(info: VideoInfo, config: VideoConfig, geometry: Geometry, times_s: tuple[float, ...]) -> FramePlan:
+    """The plan for these seconds, the last one repeated to fill its temporal patch."""
+    missing = -len(times_s) % geometry.temporal_patch
+    times_s = times_s + times_s[-1:] * missing
+    most = frame_max_pixels(
+        len(times_s), total_pixels=config.total_pixels, min_pixels=config.min_pixels, max_pixels=config.max_pixels, temporal_patch=geometry.temporal_patch
+    )
+    height_px, width_px = target_size(info.height, info.width, factor=geometry.factor, min_pixels=config.min_pixels, max_pixels=most)
+    grid_thw = geometry.grid(len(times_s), height_px, width_px)
+    return FramePlan(times_s=times_s, height_px=height_px, width_px=width_px, grid_thw=grid_thw, video_tokens=geometry.tokens(grid_thw))
