@@ -1,0 +1,159 @@
+"""Spans of time: how well two of them, or two sets of them, agree. Seconds from the first frame throughout."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from videochat_r1.rewards.numbers import LARGEST, NUMBER, read_seconds, write_number
+from videochat_r1.types import Span
+
+LONGEST_SPAN_TEXT = 1_000
+"""Characters of an answer that is to be one span, at most."""
+
+_TIME = re.compile(r"[0-9][0-9.,:]*")
+_BETWEEN = re.compile(r"\s{0,8}(?:s|secs?|seconds?)?\s{0,8},?\s{0,8}(?:to|and|until|till|through|[-~\u2013\u2014])\s{0,8}", re.IGNORECASE)
+_UNIT = re.compile(r"\s{0,8}(?:s|secs?|seconds?)\b", re.IGNORECASE)
+_OTHER_UNIT = re.compile(r"%|\b(?:percent|frames?|m|mins?|minutes?|h|hrs?|hours?|ms|milliseconds?)\b", re.IGNORECASE)
+_ASKED_SPAN = re.compile(rf"({NUMBER}) to ({NUMBER})")
+_PAIR = re.compile(rf"[(\[]({NUMBER}),({NUMBER})[)\]]")
+_PARTED_NUMBER = re.compile(r"[0-9.]\s+[0-9.]")
+
+
+def check_spans(spans: Sequence[Span] | None) -> tuple[Span, ...]:
+    """The spans of a truth. Raises ValueError where there are none, or where one is empty, reversed, negative or not finite."""
+    if not spans:
+        raise ValueError("The truth has no spans.")
+    for start, end in spans:
+        if not (math.isfinite(start) and math.isfinite(end) and 0 <= start < end < LARGEST):
+            raise ValueError(f"The truth's span ({start}, {end}) is empty, reversed, negative or not finite.")
+    return tuple(spans)
+
+
+def overlap(a: Span, b: Span) -> float:
+    """Seconds that two spans share; a reversed span covers nothing."""
+    return max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
+
+
+def tiou(predicted: Span, truth: Span) -> float:
+    """Temporal intersection over union of two spans, from 0.0 (apart) to 1.0 (the same).
+
+    predicted, truth: (start, end) in seconds from the first frame. A reversed or empty prediction covers nothing and scores 0.0:
+    the model pays for it. A reversed or empty truth raises ValueError: no reward may hide a dataset's fault.
+    Source: the IoU of "R@n, IoU=m" in Gao et al. 2017, arXiv:1705.02101.
+    """
+    check_spans([truth])
+    shared = overlap(predicted, truth)
+    # Spans that share time cover a hull without a gap, so the hull is their union.
+    return shared / (max(predicted[1], truth[1]) - min(predicted[0], truth[0])) if shared > 0.0 else 0.0
+
+
+def iop(predicted: Span, truth: Span) -> float:
+    """Share of the prediction that lies within the truth: intersection over the prediction's length, 0.0 for a prediction of no length.
+
+    Raises ValueError on a truth at fault. Source: IoP of NExT-GQA, Xiao et al. 2024, arXiv:2309.01327."""
+    check_spans([truth])
+    shared = overlap(predicted, truth)
+    return min(1.0, shared / (predicted[1] - predicted[0])) if shared > 0.0 else 0.0
+
+
+def merged(spans: Sequence[Span]) -> list[Span]:
+    """The same seconds as disjoint spans in order. Empty and reversed spans cover nothing and are left out."""
+    disjoint: list[Span] = []
+    for start, end in sorted(span for span in spans if span[0] < span[1]):
+        if disjoint and start <= disjoint[-1][1]:
+            disjoint[-1] = (disjoint[-1][0], max(disjoint[-1][1], end))
+        else:
+            disjoint.append((start, end))
+    return disjoint
+
+
+def total_length(disjoint: Sequence[Span]) -> float:
+    """Seconds that disjoint spans cover."""
+    return math.fsum(end - start for start, end in disjoint)
+
+
+def union_iou(predicted: Sequence[Span], truth: Sequence[Span]) -> float:
+    """Seconds covered by both sets of spans over seconds covered by either, 0.0 .. 1.0; overlaps within a set count once.
+
+    An empty prediction scores 0.0; a truth that is empty or holds an empty or reversed span raises ValueError.
+    Source: the glue reward of VideoChat-R1, arXiv:2504.06958, as its code computes it."""
+    theirs, ours = merged(check_spans(truth)), merged(predicted)
+    shared, i, j = 0.0, 0, 0
+    while i < len(ours) and j < len(theirs):
+        shared += overlap(ours[i], theirs[j])
+        if ours[i][1] < theirs[j][1]:
+            i += 1
+        else:
+            j += 1
+    if shared <= 0.0:
+        return 0.0
+    if ours == theirs:
+        return 1.0
+    return min(1.0, shared / (total_length(ours) + total_length(theirs) - shared))
+
+
+def read_span(text: str) -> Span | str:
+    """The one span that an answer names, or the reason why there is none: too_long, digits, no_span, several_spans, bad_number, bad_unit.
+
+    "12.54 to 17.83" is what is asked for. "12.5s - 17.8s", "from 12.5 to 17.8 seconds" and clock times ("0:12 to 0:17") are read too.
+    Two numbers it must be, and no more: of three, nobody can say which two are meant. Signs, exponents, thousands separators, other
+    units and digits that are not ASCII are not read. The span may be reversed: it then covers nothing."""
+    if len(text) > LONGEST_SPAN_TEXT:
+        return "too_long"
+    if not text.isascii() and any(letter.isnumeric() for letter in text if letter > "\x7f"):
+        return "digits"
+    times = [(match.start(), match.group().rstrip(".,:")) for match in _TIME.finditer(text)]
+    if len(times) != 2:
+        return "no_span" if len(times) < 2 else "several_spans"
+    (first, first_text), (second, second_text) = times
+    start_s, end_s = read_seconds(first_text), read_seconds(second_text)
+    if start_s is None or end_s is None or (first > 0 and (text[first - 1].isalnum() or text[first - 1] in "._+-\u2212$")):
+        return "bad_number"
+    if _OTHER_UNIT.search(text):
+        return "bad_unit"
+    if not _BETWEEN.fullmatch(text, first + len(first_text), second):
+        return "no_span"
+    after = second + len(second_text)
+    if after < len(text) and (text[after].isalnum() or text[after] == "_") and not _UNIT.match(text, after):
+        return "bad_number"
+    return start_s, end_s
+
+
+def is_asked_span(text: str) -> bool:
+    """Whether an answer has the very form that is asked for, "start to end" in seconds with start < end, and nothing else."""
+    match = _ASKED_SPAN.fullmatch(text.strip()) if len(text) <= LONGEST_SPAN_TEXT else None
+    return match is not None and float(match[1]) < float(match[2])
+
+
+def read_spans(text: str) -> tuple[Span, ...] | None:
+    """The spans of a list such as "[(5.2, 10.4), (20, 31.5)]", or None. Square brackets for the pairs, a comma at the end and missing outer
+    brackets are read too; "[]" is a list of no spans."""
+    if _PARTED_NUMBER.search(text):
+        return None
+    compact = "".join(text.split())
+    pairs = list(_PAIR.finditer(compact))
+    inner = ",".join(match.group() for match in pairs)
+    if compact not in (f"[{inner}]", f"[{inner},]", inner) or not compact:
+        return None
+    return tuple((float(match[1]), float(match[2])) for match in pairs)
+
+
+def is_asked_list(text: str) -> bool:
+    """Whether a list has the very form that is asked for, "[(s1, e1), (s2, e2), ...]": one span at least, each start before its end."""
+    spans = read_spans(text)
+    if not spans or any(start >= end for start, end in spans):
+        return False
+    compact = "".join(text.split())
+    return compact.startswith("[(") and compact.endswith((")]", "),]")) and compact.count("[") == 1
+
+
+def write_span(span: Span) -> str:
+    """ "12.54 to 17.83": two decimals as the paper asks for, more where two are not exact. Raises ValueError as write_number does."""
+    return f"{write_number(span[0], 2)} to {write_number(span[1], 2)}"
+
+
+def write_spans(spans: Sequence[Span]) -> str:
+    """ "[(5.2, 10.4), (20.0, 31.5)]", with the decimals that are needed. Raises ValueError as write_number does."""
+    return "[" + ", ".join(f"({write_number(start)}, {write_number(end)})" for start, end in spans) + "]"

@@ -1,0 +1,59 @@
+"""Answers without a look at the video, for the baselines that stand beside every figure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from videochat_r1.rewards.choices import offered_letters
+from videochat_r1.types import Sample, Span
+
+GRID = tuple((start / 20, end / 20) for start in range(20) for end in range(start + 1, 21))
+"""Spans as fractions of the duration, in steps of 0.05."""
+
+
+def duration_s(sample: Sample) -> float:
+    """The annotated duration. Raises ValueError on a sample that has none."""
+    if sample.duration_s is None or not sample.duration_s > 0:
+        raise ValueError(f"Sample {sample.id} has no duration: a span that is a share of the video cannot be given.")
+    return sample.duration_s
+
+
+def share_of(sample: Sample, fractions: Span) -> Span:
+    """That share of the sample's video, in seconds. Raises ValueError as duration_s."""
+    return fractions[0] * duration_s(sample), fractions[1] * duration_s(sample)
+
+
+def best_fractions(samples: Sequence[Sample], score: Callable[[Span, Sample], float], untrained: Span) -> Span:
+    """The span of GRID with the greatest mean score over the samples; the first of equals; `untrained` where there are no samples.
+
+    Samples without a duration, or whose truth is at fault (score raises ValueError), are left out."""
+    totals = dict.fromkeys(GRID, 0.0)
+    for sample in samples:
+        if sample.duration_s is None:
+            continue
+        try:
+            scores = [score(share_of(sample, fractions), sample) for fractions in GRID]
+        except ValueError:
+            continue
+        for fractions, value in zip(GRID, scores, strict=True):
+            totals[fractions] += value
+    best = max(GRID, key=lambda fractions: totals[fractions])
+    return best if totals[best] > 0.0 else untrained
+
+
+def most_frequent(values: Sequence[str]) -> str | None:
+    """The value that occurs most often, the first in order of equals; None where there are none."""
+    counts = Counter(values)
+    return min(counts, key=lambda value: (-counts[value], value)) if counts else None
+
+
+def majority_letter(samples: Sequence[Sample]) -> Callable[[Sample], str]:
+    """Answers with the letter that is right most often in training and that a sample offers; "A" where nothing is known."""
+    counts = Counter(sample.truth.choice for sample in samples if sample.truth.choice)
+
+    def letter(sample: Sample) -> str:
+        offered = offered_letters(sample.options)  # in order, and the first of equals is taken
+        return max(offered, key=lambda each: counts[each])
+
+    return letter

@@ -1,0 +1,96 @@
+"""When does an event happen? The answer is one span; it earns its overlap with the true one.
+
+Prompt, rewards and figures: VideoChat-R1, arXiv:2504.06958, sections 3.2 and 3.3. R@m is the share of answers with an IoU of m or more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from videochat_r1.rewards import intervals, released, tags
+from videochat_r1.rewards.intervals import check_spans, tiou
+from videochat_r1.tasks._prompts import THOUGHT
+from videochat_r1.tasks._trivial import best_fractions, duration_s, share_of
+from videochat_r1.tasks.base import Asking, Metric, Task
+from videochat_r1.types import Answer, Reading, Sample, Span
+
+UNTRAINED_CONSTANT = (0.0, 0.45)
+"""The best constant span on Charades-STA, as fractions of the duration; used where there is nothing to fit one on."""
+
+
+def ask(sample: Sample, asking: Asking) -> str:
+    """The paper's prompt. The event is written in lower case without a full stop at its end, as in the released training code."""
+    event = sample.question.strip().lower().removesuffix(".")
+    return (
+        f'To accurately pinpoint the event "{event}" in the video, determine the precise time period of the event.\n\n'
+        + (f"{THOUGHT}\n\nThen, p" if asking.thinking else "P")
+        + 'rovide the start and end times (in seconds, precise to two decimal places) in the format "start time to end time" within the '
+        '<answer> </answer> tags. For example: "12.54 to 17.83".'
+    )
+
+
+def read(text: str, sample: Sample, asking: Asking) -> Reading:
+    """The one span of the last answer block. Reasons: no_answer, and those of intervals.read_span."""
+    tail = tags.window(text)
+    if asking.reading == "released":
+        found = released.read_span(tail)
+        form = released.has_form(tail, thinking=asking.thinking, glue=False)
+        return Reading(answer=Answer(spans=(found,)) if found else None, reason="" if found else "no_span", format_ok=form)
+    block = tags.last_block(tags.after_thought(tail), "answer")
+    span = "no_answer" if block is None else intervals.read_span(block)
+    if isinstance(span, str):
+        return Reading(answer=None, reason=span, format_ok=False)
+    form = tags.whole_form(text, *tags.forms(asking.thinking))
+    return Reading(answer=Answer(spans=(span,)), reason="", format_ok=form is not None and intervals.is_asked_span(form[-1]))
+
+
+def write(answer: Answer, asking: Asking) -> str:
+    """The first span, as asked for. Raises ValueError where there is none."""
+    span = check_spans(answer.spans)[0]
+    thought = "I look for the start and the end of the event in the video." if asking.thinking else ""
+    return tags.blocks(intervals.write_span(span), thought=thought)
+
+
+def true_span(sample: Sample) -> Span:
+    """The sample's span. Raises ValueError where there is not one, or where it is at fault."""
+    spans = check_spans(sample.truth.spans)
+    if len(spans) != 1:
+        raise ValueError(f"Sample {sample.id} has {len(spans)} true spans; temporal grounding takes one.")
+    return spans[0]
+
+
+def overlap_of(reading: Reading, sample: Sample) -> float:
+    """IoU of the span that was read with the true one; 0.0 where none was read."""
+    truth = true_span(sample)
+    return tiou(reading.answer.spans[0], truth) if reading.answer and reading.answer.spans else 0.0
+
+
+def recall_at(least: float) -> Metric:
+    return lambda reading, sample: (float(overlap_of(reading, sample) >= least), 1.0)
+
+
+def whole_video(training: Sequence[Sample]) -> Callable[[Sample], Answer]:
+    return lambda sample: Answer(spans=((0.0, duration_s(sample)),))
+
+
+def constant(training: Sequence[Sample]) -> Callable[[Sample], Answer]:
+    """The same share of every video: the one of best mean IoU in training, or (0, 0.45) without training samples."""
+    fractions = best_fractions(training, lambda span, sample: tiou(span, true_span(sample)), UNTRAINED_CONSTANT)
+    return lambda sample: Answer(spans=(share_of(sample, fractions),))
+
+
+TASK = Task(
+    ask=ask,
+    read=read,
+    write=write,
+    rewards={
+        "format": lambda reading, sample, asking: float(reading.format_ok),
+        "tiou": lambda reading, sample, asking: overlap_of(reading, sample),
+    },
+    metrics={
+        "mIoU": lambda reading, sample: (overlap_of(reading, sample), 1.0),
+        "R@0.3": recall_at(0.3),
+        "R@0.5": recall_at(0.5),
+        "R@0.7": recall_at(0.7),
+    },
+    trivial={"whole_video": whole_video, "constant": constant},
+)
