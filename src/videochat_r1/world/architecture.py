@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessorFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
 from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoProcessor
 
 PATCH, MERGE, TEMPORAL_PATCH = 8, 2, 2
@@ -65,7 +65,7 @@ def small_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLProcessor:
     """The stock processor for 64-pixel pictures: a token is 16 x 16 pixels of two frames."""
     geometry: dict[str, Any] = {"patch_size": PATCH, "merge_size": MERGE, "temporal_patch_size": TEMPORAL_PATCH}
     side = PATCH * MERGE
-    images = Qwen2VLImageProcessorFast(size={"shortest_edge": side * side, "longest_edge": SIDE_PX * SIDE_PX}, **geometry)
+    images = Qwen2VLImageProcessor(size={"shortest_edge": side * side, "longest_edge": SIDE_PX * SIDE_PX}, **geometry)
     videos = Qwen3VLVideoProcessor(
         size={"shortest_edge": side * side * TEMPORAL_PATCH, "longest_edge": SIDE_PX * SIDE_PX * 64}, min_frames=2, max_frames=64, fps=2, **geometry
     )

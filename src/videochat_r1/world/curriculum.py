@@ -79,7 +79,8 @@ def clippings(stage: Stage, seed: int, step: int) -> list[Clipping]:
         level = rng.choices(list(levels), list(levels.values()))[0]
         scene = draw(level, f"base-{seed}-{stage.name}", step * 1000 + index, whole=True if coarse else None)
         if stage.name == "frames":
-            second = rng.randrange(int(scene.duration_s / STEP_S)) * STEP_S
+            grid = [k * STEP_S for k in range(int(scene.duration_s / STEP_S))]
+            second = rng.choice([t for t in grid if scene.target.visible(t)] if rng.random() < 0.9 else grid)
             made.append(Clipping(scene, (second, second), _chosen(stage, frame_lessons(scene, second, rng), rng)))
             continue
         lessons = [*video_lessons(scene, rng), *_target_lessons(stage, scene, rng)]

@@ -23,9 +23,9 @@ from transformers import PreTrainedTokenizerFast
 
 from videochat_r1.policy.families.base import family_of
 from videochat_r1.policy.families.qwen3_vl import FAMILY
-from videochat_r1.policy.patches import patchify
-from videochat_r1.video.resize import Geometry
-from videochat_r1.world.architecture import MERGE, PATCH, SIDE_PX, TEMPORAL_PATCH, save_small_model, small_config, small_model
+from videochat_r1.policy.patches import frames_to_patches
+from videochat_r1.policy.vision_attention import batch_windows
+from videochat_r1.world.architecture import PATCH, SIDE_PX, TEMPORAL_PATCH, save_small_model, small_config, small_model, small_processor
 from videochat_r1.world.curriculum import FILE_FPS, STAGES, Clipping, Stage, clippings
 from videochat_r1.world.render import Drawing, pack, paint
 from videochat_r1.world.tokenizer import train_tokenizer
@@ -67,10 +67,9 @@ def collate(items: Sequence[Clipping], tokenizer: PreTrainedTokenizerFast, confi
     kinds = sorted({lesson.kind for item in items for lesson in item.lessons})
     side = SIDE_PX // PATCH
     rows, grids = [], []
-    head = tokenizer.encode("<|im_start|>user\n", add_special_tokens=False)
     for item in items:
         grid = (len(item.times_s) // TEMPORAL_PATCH, side, side)
-        ids = head + FAMILY.video_ids(grid, item.times_s, config, tokenizer)
+        ids = _video_ids(grid, item.times_s, tokenizer, config)
         positions = FAMILY.positions(torch.tensor(ids), grid, item.times_s, config)
         first = int(positions.max()) + 1
         segment, answer, kind, tails = [0] * len(ids), [0] * len(ids), [0] * len(ids), [positions]
@@ -101,6 +100,15 @@ def collate(items: Sequence[Clipping], tokenizer: PreTrainedTokenizerFast, confi
     )
 
 
+def _video_ids(grid: tuple[int, int, int], times_s: Sequence[float], tokenizer: PreTrainedTokenizerFast, config: Any) -> list[int]:
+    text, sizes = FAMILY.video_text(grid, times_s, config)
+    ids: list[int] = []
+    runs = iter(sizes)
+    for token in _encode(tokenizer, "<|im_start|>user\n" + text):
+        ids += [token] * (next(runs) if token == config.video_token_id else 1)
+    return ids
+
+
 _ENCODED: dict[str, list[int]] = {}
 
 
@@ -117,15 +125,13 @@ def to_device(batch: Batch, device: str) -> Batch:
     return replace(batch, **moved)
 
 
-def logits_of_answers(model: Any, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def logits_of_answers(model: Any, video_processor: Any, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (A, V), targets (A,) and kinds (A,) of the A answer tokens of a batch."""
     device = batch.ids_BL.device
     moments = batch.grids[0][0] * TEMPORAL_PATCH
     noise = torch.randn((len(batch.grids), moments, 1, SIDE_PX, SIDE_PX), generator=generator, device=device)
     frames = paint(batch.drawing, SIDE_PX, noise, device)
-    geometry = Geometry(patch=PATCH, merge=MERGE, temporal_patch=TEMPORAL_PATCH)
-    mean, std = [0.5] * 3, [0.5] * 3
-    patches = torch.cat([patchify(video, geometry, mean, std) for video in frames])
+    patches, _ = frames_to_patches(frames.flatten(0, 1), video_processor)
     features = FAMILY.vision(model, patches, batch.grids)
     video_mask = batch.ids_BL == model.config.video_token_id
     embeds = model.get_input_embeddings()(batch.ids_BL).clone()
@@ -143,6 +149,8 @@ def logits_of_answers(model: Any, batch: Batch, generator: torch.Generator) -> t
 def learn(model: Any, tokenizer: PreTrainedTokenizerFast, *, stages: Sequence[Stage], seed: int, device: str, lr: float, workers: int, log: Path) -> None:
     """All stages in a row: AdamW, one warm-up and one cosine over all their steps."""
     model.to(device).train()
+    batch_windows(model.model.visual, True)
+    video_processor = small_processor(tokenizer).video_processor
     total = sum(stage.steps for stage in stages)
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     plain = [p for p in model.parameters() if p.ndim < 2]
@@ -158,7 +166,7 @@ def learn(model: Any, tokenizer: PreTrainedTokenizerFast, *, stages: Sequence[St
         for stage in stages:
             seen: dict[str, Any] = defaultdict(lambda: torch.zeros(4, device=device))
             for step, batch in enumerate(_batches(stage, seed, tokenizer, model.config, workers), start=1):
-                logits, targets, kinds = logits_of_answers(model, to_device(batch, device), generator)
+                logits, targets, kinds = logits_of_answers(model, video_processor, to_device(batch, device), generator)
                 loss = F.cross_entropy(logits, targets)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
@@ -245,6 +253,7 @@ def main() -> None:
     log.write_text(json.dumps({**settings, "torch": torch.__version__, "file_fps": FILE_FPS}) + "\n", encoding="utf-8")
     print(log.read_text().strip(), flush=True)
     learn(model, tokenizer, stages=stages, seed=chosen.seed, device=chosen.device, lr=chosen.lr, workers=chosen.workers, log=log)
+    batch_windows(model.model.visual, False)
     save_small_model(chosen.out, model.to("cpu").eval(), tokenizer)
 
 

@@ -92,7 +92,7 @@ def _grounded_choice(scene: Scene, rng: random.Random) -> tuple[str, tuple[str, 
 
 
 def _description(scene: Scene, rng: random.Random) -> tuple[str, tuple[str, ...], Answer]:
-    events = tuple(f"a {thing.name} moves {thing.way}" for thing in sorted(scene.things, key=lambda t: (t.appears_s, t.name)))
+    events = tuple(f"{thing.a_name} moves {thing.way}" for thing in sorted(scene.things, key=lambda t: (t.appears_s, t.name)))
     return "", (), Answer(events=events, caption=". ".join(event[0].upper() + event[1:] for event in events) + ".")
 
 
@@ -113,7 +113,7 @@ def frame_lessons(scene: Scene, second: float, rng: random.Random) -> list[Lesso
     """Everything asked about one moment: what is there, how many, and where each thing is."""
     there = sorted((t for t in scene.things if t.visible(second)), key=lambda t: t.box(second, scene.duration_s))
     lessons = [
-        Lesson("name", "What is there?", ", ".join(f"a {t.name}" for t in there) or "nothing"),
+        Lesson("name", "What is there?", ", ".join(t.a_name for t in there) or "nothing"),
         Lesson("count", "How many things are there?", str(len(there))),
     ]
     lessons += [Lesson("box", f"Where is the {t.name}?", box_text(t.box(second, scene.duration_s))) for t in there]

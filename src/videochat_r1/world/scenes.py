@@ -48,6 +48,10 @@ class Thing:
         return f"{self.colour} {self.shape}"
 
     @property
+    def a_name(self) -> str:
+        return f"{'an' if self.name[0] in 'aeiou' else 'a'} {self.name}"
+
+    @property
     def way(self) -> str:
         """The direction that most of its path goes."""
         dx, dy = self.end[0] - self.start[0], self.end[1] - self.start[1]
