@@ -1,0 +1,32 @@
+"""Rows on disk -> Samples.
+
+A data set is one file in this folder's parent that assigns DATASET: its reader turns the official format into rows of the canonical form
+(`Row`), with no judgement of its own. What is judged, and what is done about it, is here and the same for all: `examine.py` finds every
+defect of a row, `defects.py` says what each is called and what may be done, `source.py` reads a data set as a recipe names it."""
+
+from videochat_r1.datasets.base.convert import convert, fingerprint, row_of
+from videochat_r1.datasets.base.defects import KINDS, Action, Defect, DefectReport
+from videochat_r1.datasets.base.json_text import Item, read_items
+from videochat_r1.datasets.base.overlap import Overlap, overlap
+from videochat_r1.datasets.base.source import Dataset, DataSource, Loaded, Row, check, load_dataset, read_samples
+
+__all__ = [
+    "KINDS",
+    "Action",
+    "DataSource",
+    "Dataset",
+    "Defect",
+    "DefectReport",
+    "Item",
+    "Loaded",
+    "Overlap",
+    "Row",
+    "check",
+    "convert",
+    "fingerprint",
+    "load_dataset",
+    "overlap",
+    "read_items",
+    "read_samples",
+    "row_of",
+]
