@@ -28,7 +28,13 @@ def score_tokens(head: nn.Module, hidden_ND: Tensor, targets_N: Tensor, *, tile_
     budget = tile_bytes or (CPU_TILE_BYTES if hidden_ND.device.type == "cpu" else GPU_TILE_BYTES)
     rows = max(1, budget // (4 * vocabulary))
     # A plain linear head has the short way; one that is wrapped (an adapter, a quantised or sharded weight) is called as it is.
-    if type(head) is nn.Linear and type(head.weight.data) is Tensor and head.bias is None and not head._forward_hooks and not torch.is_autocast_enabled(hidden_ND.device.type):
+    if (
+        type(head) is nn.Linear
+        and type(head.weight.data) is Tensor
+        and head.bias is None
+        and not head._forward_hooks
+        and not torch.is_autocast_enabled(hidden_ND.device.type)
+    ):
         logprobs_N, entropies_N = _PlainHead.apply(hidden_ND, head.weight, targets_N, rows, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
         return logprobs_N, entropies_N
     logprobs: list[Tensor] = []
