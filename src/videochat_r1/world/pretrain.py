@@ -243,6 +243,7 @@ def main() -> None:
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(chosen.seed)
+    torch.set_float32_matmul_precision("high")
     tokenizer = train_tokenizer(corpus(chosen.seed), VOCABULARY)
     config = small_config(tokenizer, width=chosen.width, layers=chosen.layers)
     model = small_model(config)
