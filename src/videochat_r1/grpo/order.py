@@ -69,7 +69,7 @@ class Order:
     def _mixed(self, epoch: int) -> list[tuple[int, int, int]]:
         """(source, index, visit) of one epoch. Each source is spread evenly over it, jittered, so every batch has each task in its share."""
         random_of_epoch = random.Random(seed_of("mix", self.seed, epoch))
-        keyed = []
+        keyed: list[tuple[float, int, int, int]] = []
         for source, count in enumerate(self.counts):
             drawn = self._drawn(source, epoch * count, count)
             keyed.extend(((place + random_of_epoch.random()) / count, source, index, visit) for place, (index, visit) in enumerate(drawn))

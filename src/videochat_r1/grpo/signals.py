@@ -1,0 +1,36 @@
+"""SIGTERM and Ctrl-C: finish the step, save, stop. A second one stops at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+from videochat_r1.grpo.log import NOTES
+
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopSignal:
+    """Inside, the first signal is remembered in `received` and the second ends the process. Outside the main thread nothing is caught."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopSignal:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {each: signal.signal(each, self._take) for each in STOPPING}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for each, handler in self._before.items():
+            signal.signal(each, handler)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            os._exit(128 + number)  # as a shell reports a process that the signal ended; what was saved stays valid
+        self.received = signal.Signals(number)
+        NOTES.warning("%s: finishing this step, then saving. Once more stops at once.", self.received.name)

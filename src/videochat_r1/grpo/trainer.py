@@ -1,0 +1,432 @@
+"""The loop. A step: prompts, completions, rewards, advantages, the reference's log-probs, a gradient, an update.
+
+Each video is decoded once and goes through the vision tower once a step, for rollout, reference and policy alike. A run can be killed at
+any instant and goes on from its last checkpoint to the same bits."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from videochat_r1.errors import DataError, EnvironmentFault, Interrupted, NumericalStop, UsageError, VideoError
+from videochat_r1.grpo.advantage import TaskScales, advantages
+from videochat_r1.grpo.checkpoint import Checkpoint, Checkpoints, NotWritten, bytes_of
+from videochat_r1.grpo.config import GrpoConfig, TrainConfig
+from videochat_r1.grpo.log import NOTES, RunFolder
+from videochat_r1.grpo.loss import token_weights
+from videochat_r1.grpo.metrics import Clock, completion_figures, gap_figures, learning_figures, loss_of, machine_figures, reward_figures, update_figures
+from videochat_r1.grpo.optimizer import Optimizer, learning_rate
+from videochat_r1.grpo.order import Order, Source, Turn
+from videochat_r1.grpo.recipe import described, require_resumable
+from videochat_r1.grpo.signals import StopSignal
+from videochat_r1.grpo.state import Progress, data_fingerprint, plateau, random_tensors, restore_random
+from videochat_r1.grpo.update import Learner, Lesson, Watched
+from videochat_r1.policy.families.base import VisionFeatures
+from videochat_r1.policy.model import Policy
+from videochat_r1.policy.prompt import encode_text, render
+from videochat_r1.policy.shared_prefix import row_tokens
+from videochat_r1.rollout.base import Engine, Sampling, seed_of
+from videochat_r1.section import Section
+from videochat_r1.tasks.base import Asking, Task, judge, load_task
+from videochat_r1.types import Clip, Completion, Group, Prompt
+from videochat_r1.video.clips import ClipLoader, prefetch
+
+__all__ = ["GrpoConfig", "Outcome", "Source", "TrainConfig", "Trainer"]
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """The prompts of one step, and where in the order the next step begins."""
+
+    turns: Sequence[Turn]
+    prompts: Sequence[Prompt]
+    position: int
+
+    @property
+    def tasks(self) -> list[str]:
+        return [turn.sample.task for turn in self.turns]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: after `step` steps, because they were all ("steps") or because the reward rose no more ("plateau")."""
+
+    step: int
+    reason: str
+    seconds: float
+
+
+class Trainer:
+    """Trains a policy on samples, with GRPO or on gold answers, and keeps its run folder.
+
+    folder: opened by the caller before the model was loaded; where it holds checkpoints the run goes on from the newest whole one.
+    recipe: all sections that the run depends on, by name, compared on resume; the four given here if none. on_step: called with each row of
+    metrics after it is logged. Raises UsageError on resume with a recipe that is refused (resume_anyway allows it).
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        engine: Engine,
+        loader: ClipLoader,
+        sources: Sequence[Source],
+        *,
+        folder: RunFolder,
+        asking: Asking,
+        sampling: Sampling,
+        grpo: GrpoConfig,
+        train: TrainConfig,
+        recipe: Mapping[str, Section] | None = None,
+        resume_anyway: bool = False,
+        on_step: Callable[[Row], None] | None = None,
+    ) -> None:
+        self.policy, self.engine, self.loader = policy, engine, loader
+        self.folder, self.asking, self.grpo, self.config = folder, asking, grpo, train
+        self.sampling = sampling
+        self.recipe = recipe or {"asking": asking, "rollout": sampling, "grpo": grpo, "train": train}
+        self.resume_anyway = resume_anyway
+        self.on_step = on_step
+        self.order = Order(sources, train.seed)
+        self.data = data_fingerprint(sources)
+        self.steps = train.steps or max(1, math.ceil(train.epochs * len(self.order) / train.prompts_per_step))
+        self.optimizer = Optimizer(policy.parameters(), train)
+        self.learner = Learner(policy, self.optimizer, grpo, train.token_budget)
+        self.scales = TaskScales(grpo.task_std_decay)
+        self.progress = Progress()
+        self.checkpoints = Checkpoints(folder.checkpoints, folder.run_id, train.keep_checkpoints)
+        self._failed_checkpoints = 0
+        self._saved_step = -1
+        self._checkpoint_seconds = 0.0
+
+    def run(self) -> Outcome:
+        """Train to the last step; what is learned is then in the run folder's policy/.
+
+        Raises Interrupted after SIGTERM or Ctrl-C (the step finished and saved), NumericalStop after non-finite numbers in several steps in
+        a row, EnvironmentFault where the machine gives out, DataError where no sample can be used or a truth is at fault.
+        """
+        self._resume()
+        reason = "steps"
+        with StopSignal() as stop, closing(self._batches()) as batches:
+            for step in range(self.progress.step + 1, self.steps + 1):
+                clock = Clock()
+                with clock("data"):
+                    batch = next(batches)
+                row = self._step(step, batch, clock)
+                self._finish(step, batch, row, clock)
+                if plateau(self.progress.rewards, self.config.plateau_steps, self.config.plateau_gain):
+                    reason = "plateau"
+                if stop.received or reason == "plateau" or step == self.steps or step % self.config.checkpoint_every == 0:
+                    self._save()
+                if stop.received and reason == "steps" and step < self.steps:
+                    raise Interrupted(f"Stopped by {stop.received.name} after step {step} of {self.steps}; it is saved.", "Go on with --resume.")
+                if reason == "plateau":
+                    break
+        if self._saved_step != self.progress.step:
+            self._save()
+        self._save_policy()
+        return Outcome(self.progress.step, reason, self.progress.seconds)
+
+    def _step(self, step: int, batch: Batch, clock: Clock) -> Row:
+        """One batch from its prompts to the update; its row of metrics."""
+        counted = dict(self.policy.counters)
+        with clock("vision"):
+            features = self._look(batch.prompts)
+        if self.config.method == "sft":
+            completions = [[encode_text(self.policy, self._gold(turn))] for turn in batch.turns]
+            lesson, row = self._lesson(batch, completions, None), {}
+        else:
+            with clock("rollout"):
+                completions = self._complete(batch, features)
+            with clock("reward"):
+                groups = self._judge(batch, completions)
+                advantages_G = advantages(batch.tasks, [torch.tensor(group.totals, dtype=torch.float64) for group in groups], self.grpo, self.scales)
+            with clock("reference"):
+                reference = self.learner.reference_logprobs(batch.prompts, completions, features) if self.grpo.kl_weight else None
+            lesson = self._lesson(batch, completions, [each.tolist() for each in advantages_G], reference)
+            row = reward_figures(groups)
+            self._log_rollouts(step, groups, lesson)
+        row |= completion_figures(batch.tasks, completions)
+        row |= self._update(step, batch, lesson, features, clock)
+        row |= {f"counts/{name}": self.policy.counters[name] - counted.get(name, 0) for name in ("vision_passes", "prefills")}
+        row["tokens"] = sum(row_tokens(len(prompt), [len(each) for each in group]) for prompt, group in zip(batch.prompts, completions, strict=True))
+        return row
+
+    def _update(self, step: int, batch: Batch, lesson: Lesson, features: list[VisionFeatures], clock: Clock) -> Row:
+        """The optimizer's steps on one batch. Non-finite numbers skip the update, are counted and dumped."""
+        lr = learning_rate(step, self.steps, self.config)
+        updates: list[list[list[Watched]]] = []
+        norms: list[float] = []
+        is_finite = True
+        for index in range(self.grpo.updates_per_batch if lesson.advantages is not None else 1):
+            with clock("policy"):
+                is_stale = index > 0 and self.policy.trains_vision
+                updates.append(self.learner.gradient(lesson, None if is_stale else features))
+            with clock("optimizer"):
+                is_finite = math.isfinite(loss_of(updates[-1], lesson.weights))
+                norms.append(self.optimizer.step(lr) if is_finite else math.nan)
+            is_finite = is_finite and math.isfinite(norms[-1])
+            if not is_finite:
+                self.optimizer.clear()
+                break
+        self.progress.nonfinite_in_a_row = 0 if is_finite else self.progress.nonfinite_in_a_row + 1
+        self.progress.skipped_updates += not is_finite
+        row = {"lr": lr, **update_figures(updates, lesson.weights, norms), **learning_figures(batch.tasks, updates[0])}
+        if lesson.advantages is not None:
+            row |= gap_figures(lesson.completions, updates[0])
+        if not is_finite:
+            self._dump(step, batch, lesson, updates[-1], row)
+        return row
+
+    def _finish(self, step: int, batch: Batch, row: Row, clock: Clock) -> None:
+        """Note that the step is complete, and log it."""
+        progress = self.progress
+        progress.step, progress.position = step, batch.position
+        if "reward" in row:
+            progress.rewards = [*progress.rewards, row["reward"]][-2 * self.config.plateau_steps :] if self.config.plateau_steps else []
+        row = {"step": step, "epoch": batch.position / len(self.order), **row}
+        row |= {"counts/quarantined": progress.quarantined, "counts/skipped_updates": progress.skipped_updates, "counts/decodes": self.loader.counters["decodes"]}
+        row |= {"seconds/checkpoint": self._checkpoint_seconds, **clock.row(row["tokens"]), **machine_figures()}
+        progress.seconds += row["seconds/step"] + self._checkpoint_seconds
+        self._checkpoint_seconds = 0.0
+        self.folder.require_present()
+        self.folder.logs["metrics.jsonl"].append([row])
+        if self.on_step is not None:
+            self.on_step(row)
+        if progress.nonfinite_in_a_row >= self.config.nonfinite_steps:
+            what = f"Loss or gradient was not finite in {progress.nonfinite_in_a_row} steps in a row; the last was step {step}."
+            raise NumericalStop(what, f"The batches are in {self.folder.path / 'nonfinite'}. Lower train.lr, or train in float32; --resume goes on from the last checkpoint.")
+
+    # -- the parts of a step
+
+    def _batches(self) -> Generator[Batch]:
+        """Batches from the run's position on; clips are decoded ahead. Samples whose video cannot be used are passed over and counted."""
+        waiting: deque[Turn] = deque()
+
+        def items() -> Iterator[tuple[Task, Any]]:
+            for turn in self.order.turns(self.progress.position):
+                waiting.append(turn)
+                yield _task(turn.sample.task), turn.sample
+
+        turns: list[Turn] = []
+        prompts: list[Prompt] = []
+        unusable = 0
+        video = self.loader.config
+        for (task, _), clip in prefetch(self.loader, items(), video.prefetch_clips, video.prefetch_threads):
+            turn = waiting.popleft()
+            if isinstance(clip, VideoError):
+                self.progress.quarantined += 1
+                unusable += 1
+                if unusable >= len(self.order):
+                    raise DataError(f"Not one of {unusable} samples in a row has a video that can be used; the last: {clip.what}", clip.mend)
+                continue
+            unusable = 0
+            turns.append(turn)
+            prompts.append(self._render(task, turn, clip))
+            if len(turns) == self.config.prompts_per_step:
+                yield Batch(turns=turns, prompts=prompts, position=turn.position + 1)
+                turns, prompts = [], []
+
+    def _render(self, task: Task, turn: Turn, clip: Clip) -> Prompt:
+        return render(self.policy, task, turn.sample, clip, self.asking)
+
+    def _look(self, prompts: Sequence[Prompt]) -> list[VisionFeatures]:
+        """What the tower makes of each video: one pass for all, or one each where memory does not hold that."""
+        try:
+            return self.policy.vision(prompts)
+        except torch.OutOfMemoryError:
+            pass
+        return [self.policy.vision([prompt])[0] for prompt in prompts]
+
+    def _complete(self, batch: Batch, features: Sequence[VisionFeatures]) -> list[list[Completion]]:
+        """group_size completions of each prompt, fewer prompts at a time where memory gives out: they come out the same."""
+        seeds = [seed_of(self.config.seed, turn.visit, turn.sample.id) for turn in batch.turns]
+        seen = [VisionFeatures(each.embeds_VD.detach(), tuple(deep.detach() for deep in each.deepstack_VD)) for each in features]
+        while True:
+            try:
+                return self.engine.complete(batch.prompts, per_prompt=self.grpo.group_size, sampling=self.sampling, seeds=seeds, features=seen)
+            except torch.OutOfMemoryError:
+                if self.sampling.batch_prompts == 1:
+                    mend = "Turn one of: rollout.max_tokens down, grpo.group_size down, video.total_pixels down."
+                    raise EnvironmentFault("Out of GPU memory while sampling one prompt's completions.", mend) from None
+            torch.cuda.empty_cache()
+            self.sampling = self.sampling.model_copy(update={"batch_prompts": max(1, self.sampling.batch_prompts // 2)})
+            NOTES.warning("Out of GPU memory: %d prompts are sampled together from now on.", self.sampling.batch_prompts)
+
+    def _judge(self, batch: Batch, completions: Sequence[Sequence[Completion]]) -> list[Group]:
+        groups = []
+        for turn, prompt, own in zip(batch.turns, batch.prompts, completions, strict=True):
+            try:
+                rollouts = judge(_task(turn.sample.task), turn.sample, own, self.asking)
+            except ValueError as error:
+                raise DataError(f"Sample {turn.sample.id}: its truth cannot be scored: {error}", "Look at it with `videochat-r1 data check`.") from error
+            if not all(math.isfinite(rollout.total) for rollout in rollouts):
+                raise DataError(f"Sample {turn.sample.id}: a reward of task {turn.sample.task} is not finite.", "A reward is a number from 0.0 to 1.0.")
+            groups.append(Group(sample=turn.sample, prompt=prompt, rollouts=rollouts))
+        return groups
+
+    def _gold(self, turn: Turn) -> str:
+        try:
+            return _task(turn.sample.task).write(turn.sample.truth, self.asking)
+        except ValueError as error:
+            raise DataError(f"Sample {turn.sample.id}: its truth cannot be written as an answer: {error}", "Look at it with `videochat-r1 data check`.") from error
+
+    def _lesson(
+        self,
+        batch: Batch,
+        completions: Sequence[Sequence[Completion]],
+        advantages_G: Sequence[Sequence[float]] | None,
+        reference: Sequence[Sequence[Tensor]] | None = None,
+    ) -> Lesson:
+        flat = [each for group in completions for each in group]
+        is_gold = advantages_G is None
+        kept = [is_gold or not (self.grpo.mask_truncated and each.stop == "length") for each in flat]
+        aggregation = "token_mean" if is_gold else self.grpo.aggregation
+        weights = token_weights([len(each) for each in flat], kept, aggregation, self.grpo.constant_length or self.sampling.max_tokens)
+        ends = [0]
+        for group in completions:
+            ends.append(ends[-1] + len(group))
+        is_off_policy = not is_gold and self.grpo.updates_per_batch > 1
+        return Lesson(
+            prompts=batch.prompts,
+            completions=completions,
+            weights=[weights[start:stop] for start, stop in pairwise(ends)],
+            advantages=advantages_G,
+            reference=reference,
+            old=[[each.logprobs_T for each in group] for group in completions] if is_off_policy else None,
+        )
+
+    # -- what is written
+
+    def _log_rollouts(self, step: int, groups: Sequence[Group], lesson: Lesson) -> None:
+        if not self.config.log_rollouts or lesson.advantages is None:
+            return
+        rows = []
+        for group, own in zip(groups, lesson.advantages, strict=True):
+            for index, (rollout, advantage) in enumerate(zip(group.rollouts, own, strict=True)):
+                rows.append(
+                    {
+                        "step": step,
+                        "sample": group.sample.id,
+                        "task": group.sample.task,
+                        "index": index,
+                        "text": rollout.completion.text,
+                        "rewards": dict(rollout.rewards),
+                        "reward": rollout.total,
+                        "advantage": advantage,
+                        "reason": rollout.reading.reason,
+                        "format_ok": rollout.reading.format_ok,
+                        "tokens": len(rollout.completion),
+                        "stop": rollout.completion.stop,
+                    }
+                )
+        self.folder.logs["rollouts.jsonl"].append(rows)
+
+    def _dump(self, step: int, batch: Batch, lesson: Lesson, watched: Sequence[Sequence[Watched]], row: Row) -> None:
+        """Keep a batch whose numbers were not finite: nonfinite/step-N.safetensors and .json."""
+        NOTES.warning("Step %d: loss or gradient is not finite; the update is skipped and the batch kept in nonfinite/.", step)
+        tensors: dict[str, Tensor] = {}
+        for group, (own, seen) in enumerate(zip(lesson.completions, watched, strict=True)):
+            for index, (completion, each) in enumerate(zip(own, seen, strict=True)):
+                tensors |= {f"{group}.{index}.ids": completion.ids_T, f"{group}.{index}.sampled": completion.logprobs_T}
+                tensors[f"{group}.{index}.logprobs"] = each.logprobs_T.cpu()
+                if lesson.reference is not None:
+                    tensors[f"{group}.{index}.reference"] = lesson.reference[group][index].cpu()
+        about = {"step": step, "samples": [turn.sample.id for turn in batch.turns], "advantages": lesson.advantages, "weights": lesson.weights}
+        about |= {name: repr(row[name]) for name in ("loss", "grad_norm", "lr")}
+        folder = self.folder.path / "nonfinite"
+        try:
+            folder.mkdir(exist_ok=True)
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / f"step-{step:08d}.safetensors")
+            (folder / f"step-{step:08d}.json").write_text(json.dumps(about, indent=1))
+        except Exception as error:  # a dump that fails must not stop the run that it is about
+            NOTES.warning("The batch of step %d could not be kept: %s.", step, error)
+
+    def _tensors(self) -> dict[str, dict[str, Tensor]]:
+        return {"policy": dict(self.optimizer.parameters), "optimizer": self.optimizer.tensors(), "random": random_tensors()}
+
+    def _save(self) -> None:
+        """Write a checkpoint. One that fails is noted, and the run goes on; too many in a row stop it."""
+        clock = Clock()
+        with clock("checkpoint"):
+            try:
+                state = {
+                    "progress": self.progress.plain(),
+                    "task_moments": self.scales.moments,
+                    "token_budget": self.learner.token_budget,
+                    "batch_prompts": self.sampling.batch_prompts,
+                    "logs": self.folder.commit(),
+                    "recipe": described(self.recipe),
+                    "data": self.data,
+                }
+                self.checkpoints.save(self.progress.step, self._tensors(), state)
+                self._failed_checkpoints, self._saved_step = 0, self.progress.step
+            except (NotWritten, OSError) as error:
+                self._failed_checkpoints += 1
+                NOTES.warning("The checkpoint of step %d was not written: %s. The one before is untouched.", self.progress.step, error)
+                if self._failed_checkpoints >= self.config.checkpoint_failures:
+                    what = f"{self._failed_checkpoints} checkpoints in a row could not be written to {self.folder.path}: {error}"
+                    raise EnvironmentFault(what, "Make room on the disk; --resume goes on from the last whole checkpoint.") from None
+        self._checkpoint_seconds = clock.seconds["checkpoint"]
+
+    def _save_policy(self) -> None:
+        """Put the trained policy in policy/, whole: a folder that is there already is replaced at the end."""
+        draft, final, old = (self.folder.path / name for name in (".tmp-policy", "policy", ".tmp-policy-before"))
+        for each in (draft, old):
+            shutil.rmtree(each, ignore_errors=True)
+        self.policy.save(draft)
+        if final.exists():
+            final.rename(old)
+        draft.rename(final)
+        shutil.rmtree(old, ignore_errors=True)
+
+    def _resume(self) -> None:
+        """Go on from the newest whole checkpoint, or begin; either way both logs hold exactly the steps that are complete."""
+        found = self.checkpoints.newest()
+        if found is None:
+            self.folder.cut({})
+            needed = 3 * bytes_of({"policy": dict(self.optimizer.parameters)}) * (self.config.keep_checkpoints + 1)
+            if (free := shutil.disk_usage(self.folder.path).free) < needed:
+                NOTES.warning("Checkpoints will take about %.1f GB; %s has %.1f GB free.", needed / 2**30, self.folder.path, free / 2**30)
+            return
+        self._restore(found)
+        self.folder.cut(found.state["logs"])
+
+    def _restore(self, found: Checkpoint) -> None:
+        state = found.state
+        recipe_then = dict(state["recipe"])
+        require_resumable(recipe_then, self.recipe, anyway=self.resume_anyway)
+        if state["data"] != self.data:
+            if not self.resume_anyway:
+                mend = "Start another run with --out, or pass --resume-anyway to go on with the change."
+                raise UsageError("The samples are not those that the run was started with.", mend)
+            NOTES.warning("Changed on resume: the samples.")
+        with torch.no_grad():
+            for name, weight in self.optimizer.parameters.items():
+                weight.copy_(found.tensors["policy"][name])
+        self.optimizer.load(found.tensors["optimizer"])
+        self.scales = TaskScales(self.grpo.task_std_decay, state["task_moments"])
+        self.progress = Progress(**state["progress"])
+        self._saved_step = self.progress.step
+        if recipe_then.get("train", {}).get("token_budget") == self.config.token_budget:
+            self.learner.token_budget = state["token_budget"]  # what memory was found to hold
+        self.sampling = self.sampling.model_copy(update={"batch_prompts": min(self.sampling.batch_prompts, state["batch_prompts"])})
+        restore_random(found.tensors["random"])
+
+
+@lru_cache(maxsize=64)
+def _task(name: str) -> Task:
+    return load_task(name)
