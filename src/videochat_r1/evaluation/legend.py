@@ -1,0 +1,101 @@
+"""Who is who in every table, figure and page: one name, one colour and one line style each.
+
+The four main colours keep apart in ordinary sight and under the three colour blindnesses (simulated after Machado et al. 2009), and each
+has at least 3 : 1 contrast on a white and on a dark page; line styles say the same a second time."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePath
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one answerer is shown. dash: lengths of strokes and gaps in multiples of the line's width; () is a solid line."""
+
+    name: str
+    colour: str
+    dash: tuple[float, ...] = ()
+
+
+TRUTH = Look("Truth", "#12A868")
+GIVEN = Look("Given", "#12A868", (1.0, 1.6))
+TRIVIAL = Look("Best trivial answer", "#8A8F98")
+MODELS = {
+    "base": Look("Base", "#D07F0C", (3.2, 1.6)),
+    "sft": Look("SFT control", "#C032A8", (1.2, 1.2)),
+    "rft": Look("Tuned", "#2C6CEE"),
+}
+SPARE_COLOURS = ("#8C6BB1", "#00868B", "#B5495B", "#6B7A1E")  # for models of a user's own naming
+
+TASK_NAMES = {
+    "temporal_grounding": "Temporal grounding",
+    "tracking": "Tracking",
+    "video_qa": "Video QA",
+    "grounded_qa": "Grounded QA",
+    "description": "Description",
+    "quality": "Quality",
+}
+HEADLINES = {
+    "temporal_grounding": ("mIoU",),
+    "tracking": ("AO",),
+    "video_qa": ("accuracy",),
+    "grounded_qa": ("Acc&GQA", "accuracy", "mIoU"),
+    "description": ("event_recall",),
+    "quality": ("accuracy",),
+}
+"""The figures that a task is judged by, first the one that stands for it; a task not named here is judged by the first it reports."""
+
+_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c")
+
+
+def look(model: str, models: Iterable[str]) -> Look:
+    """The look of one model among those of a report."""
+    if model in MODELS:
+        return MODELS[model]
+    others = [name for name in models if name not in MODELS]
+    place = others.index(model) if model in others else 0
+    return Look(plain(model, 40), SPARE_COLOURS[place % len(SPARE_COLOURS)], (2.0, 1.0))
+
+
+def in_order(models: Iterable[str]) -> list[str]:
+    """Base, control and tuned model first, in this order; then the others as they come."""
+    names = list(models)
+    return [name for name in MODELS if name in names] + [name for name in names if name not in MODELS]
+
+
+def task_name(task: str) -> str:
+    """A task's name for people; that of a user's own task is made from its name or file."""
+    if task in TASK_NAMES:
+        return TASK_NAMES[task]
+    stem = plain(PurePath(task).stem if task.endswith(".py") else task, 60)
+    words = stem.replace("_", " ").strip() or "task"
+    return words[0].upper() + words[1:]
+
+
+def plain(text: object, longest: int | None = None) -> str:
+    """A text that any screen or file can take: no control characters, lone surrogates or marks that turn the reading direction; cut
+    with an ellipsis after `longest` characters."""
+    words = str(text)
+    if longest is not None and len(words) > 4 * longest + 64:
+        words = words[: 4 * longest + 64]  # what is dropped below is bounded work on a megabyte of output
+    kept = []
+    for letter in words:
+        kind = unicodedata.category(letter)
+        if letter in "\n\t\r":
+            kept.append(" " if letter != "\n" else "\n")
+        elif kind in ("Cc", "Cs"):
+            kept.append("\N{REPLACEMENT CHARACTER}")
+        elif letter not in _BIDI:
+            kept.append(letter)
+    clean = "".join(kept)
+    if longest is not None and (len(clean) > longest or len(words) < len(str(text))):
+        return clean[: max(longest - 1, 0)] + "…"
+    return clean
+
+
+def one_line(text: object, longest: int | None = None) -> str:
+    """`plain`, with every run of white space as one blank."""
+    return plain(" ".join(plain(text, None if longest is None else 2 * longest).split()), longest)
