@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from videochat_r1.rewards.numbers import NUMBER, write_number
 from videochat_r1.types import Box
 
-_BOX = re.compile(rf"[(\[](-?{NUMBER}),(-?{NUMBER}),(-?{NUMBER}),(-?{NUMBER})[)\]]")
+LONGEST_BOX_TEXT = 200
+"""Characters for each box of a list, at most, white space included."""
+
+_SIDES = ",".join([rf"-?{NUMBER}"] * 4)
+_BOX = re.compile(rf"\[{_SIDES}\]|\({_SIDES}\)")
 _PARTED_NUMBER = re.compile(r"[0-9.]\s+[0-9.]")
 
 
@@ -55,20 +59,22 @@ def box_ious(predicted: Sequence[Box] | None, truth: Sequence[Box]) -> list[floa
 
 
 def read_boxes(text: str, count: int) -> tuple[Box, ...] | str:
-    """The boxes of a list such as "[[0.1, 0.2, 0.3, 0.4], ...]", or the reason why there are none: bad_list, count, out_of_range.
+    """The boxes of a list such as "[[0.1, 0.2, 0.3, 0.4], ...]", or the reason why there are none: too_long, bad_list, count, out_of_range.
 
     There must be `count` of them, of four numbers from 0 to 1 each; pixels and per mille are out of range. A reversed box is read: it
     covers nothing."""
+    if len(text) > LONGEST_BOX_TEXT * (count + 1):
+        return "too_long"
     if _PARTED_NUMBER.search(text):
         return "bad_list"
     compact = "".join(text.split())
     matches = list(_BOX.finditer(compact))
     inner = ",".join(match.group() for match in matches)
-    if compact not in (f"[{inner}]", f"[{inner},]"):
+    if not inner or compact not in (f"[{inner}]", f"[{inner},]"):
         return "bad_list"
     if len(matches) != count:
         return "count"
-    boxes = tuple((float(match[1]), float(match[2]), float(match[3]), float(match[4])) for match in matches)
+    boxes = tuple(_box(match.group()) for match in matches)
     if any(not 0.0 <= side <= 1.0 for box in boxes for side in box):
         return "out_of_range"
     return boxes
@@ -83,6 +89,11 @@ def is_asked_boxes(text: str, count: int) -> bool:
 def write_boxes(boxes: Sequence[Box]) -> str:
     """ "[[0.1, 0.2, 0.3, 0.4], ...]", with the decimals that are needed. Raises ValueError as write_number does."""
     return "[" + ", ".join("[" + ", ".join(write_number(side) for side in box) + "]" for box in boxes) + "]"
+
+
+def _box(text: str) -> Box:
+    x0, y0, x1, y1 = (float(side) for side in text[1:-1].split(","))
+    return x0, y0, x1, y1
 
 
 def _area(box: Box) -> float:

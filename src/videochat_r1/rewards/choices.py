@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -13,7 +14,7 @@ LONGEST_CHOICE_TEXT = 1_000
 _LETTERED = re.compile(r"[(\[]?([A-Z])[)\].:](?:\s|$)")
 _LETTER_ALONE = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:,;]?")
 _LETTER_AND_TEXT = re.compile(r"[(\[]?([A-Za-z])[)\]]?[.:,]?\s")
-_ASKED_LETTER = re.compile(r"\(?([A-Z])\)?\.?")
+_ASKED_LETTER = re.compile(r"(?:[A-Z]|\([A-Z]\))\.?")
 _STANDING_ALONE = re.compile(r"(?<![A-Za-z0-9'])[A-Z](?![A-Za-z0-9'])")
 _NAMED = re.compile(r"\b(?:answer|option|choice)\b\s{0,4}(?:is\b)?\s{0,4}[:=]?\s{0,4}[(\[]?([A-Za-z])\b", re.IGNORECASE)
 _MARKED = re.compile(r"^[(\[]?([A-Z])[)\].:]|[(\[]([A-Z])[)\]]")
@@ -33,9 +34,10 @@ def lettered(options: Sequence[str]) -> list[str]:
     return [f"({letter}) {option}" for letter, option in zip(LETTERS, options, strict=False)]
 
 
-def option_texts(options: Sequence[str]) -> list[str]:
-    """What each option says, without its letter."""
-    return [option[match.end() :] if (match := _LETTERED.match(option)) else option for option in lettered(options)]
+@lru_cache(maxsize=4096)
+def option_words(options: tuple[str, ...]) -> tuple[str, ...]:
+    """What each option says, without its letter, for comparison."""
+    return tuple(plain(option[match.end() :] if (match := _LETTERED.match(option)) else option) for option in lettered(options))
 
 
 def offered_letters(options: Sequence[str]) -> str:
@@ -69,7 +71,7 @@ def read_choice(text: str, options: Sequence[str]) -> tuple[str | None, str]:
 def _letter(answer: str, options: Sequence[str]) -> tuple[str | None, str]:
     if alone := _LETTER_ALONE.fullmatch(answer):
         return alone[1].upper(), ""
-    texts = [plain(text) for text in option_texts(options)]
+    texts = option_words(tuple(options))
     said = plain(answer)
     if said and texts.count(said) == 1:
         return LETTERS[texts.index(said)], ""
@@ -88,7 +90,7 @@ def _letter(answer: str, options: Sequence[str]) -> tuple[str | None, str]:
 def is_asked_letter(text: str, options: Sequence[str]) -> bool:
     """Whether an answer is the letter of an option and nothing else: "C", "(C)" or "C."."""
     match = _ASKED_LETTER.fullmatch(text.strip()) if len(text) <= LONGEST_CHOICE_TEXT else None
-    return match is not None and match[1] in offered_letters(options)
+    return match is not None and match.group().strip("().") in offered_letters(options)
 
 
 def read_label(text: str, labels: Sequence[str]) -> tuple[str | None, str]:

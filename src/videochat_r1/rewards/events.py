@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from videochat_r1.rewards.choices import plain
 
 _CLAUSE_END = re.compile(r"[.;!?\n]+")
 
 
-def check_events(events: Sequence[str] | None) -> list[str]:
+def check_events(events: Sequence[str] | None) -> tuple[str, ...]:
     """The events of a truth, as plain words. Raises ValueError where there are none or one has no words."""
-    words = [plain(event) for event in events or ()]
+    return _words(tuple(events or ()))
+
+
+@lru_cache(maxsize=4096)
+def _words(events: tuple[str, ...]) -> tuple[str, ...]:
+    words = tuple(plain(event) for event in events)
     if not words or not all(words):
         raise ValueError("The truth of a description has one event at least, each of some words.")
     return words

@@ -12,12 +12,15 @@ from videochat_r1.types import Span
 LONGEST_SPAN_TEXT = 1_000
 """Characters of an answer that is to be one span, at most."""
 
+LONGEST_LIST_TEXT = 16_000
+"""Characters of an answer that is to be a list of spans, at most: some hundreds of them."""
+
 _TIME = re.compile(r"[0-9][0-9.,:]*")
 _BETWEEN = re.compile(r"\s{0,8}(?:s|secs?|seconds?)?\s{0,8},?\s{0,8}(?:to|and|until|till|through|[-~\u2013\u2014])\s{0,8}", re.IGNORECASE)
 _UNIT = re.compile(r"\s{0,8}(?:s|secs?|seconds?)\b", re.IGNORECASE)
 _OTHER_UNIT = re.compile(r"%|\b(?:percent|frames?|m|mins?|minutes?|h|hrs?|hours?|ms|milliseconds?)\b", re.IGNORECASE)
 _ASKED_SPAN = re.compile(rf"({NUMBER}) to ({NUMBER})")
-_PAIR = re.compile(rf"[(\[]({NUMBER}),({NUMBER})[)\]]")
+_PAIR = re.compile(rf"\(({NUMBER}),({NUMBER})\)|\[({NUMBER}),({NUMBER})\]")
 _PARTED_NUMBER = re.compile(r"[0-9.]\s+[0-9.]")
 
 
@@ -94,6 +97,20 @@ def union_iou(predicted: Sequence[Span], truth: Sequence[Span]) -> float:
     return min(1.0, shared / (total_length(ours) + total_length(theirs) - shared))
 
 
+def union_ious(predicted: Sequence[Span], truth: Sequence[Span]) -> list[float]:
+    """`union_iou([span], truth)` of each of many spans with start < end, for little more than one costs: to search for the best of them.
+
+    Raises ValueError on a truth at fault."""
+    theirs = merged(check_spans(truth))
+    true_s = total_length(theirs)
+    covered_s = {second: sum(overlap((0.0, second), span) for span in theirs) for span in predicted for second in span}
+    scores = []
+    for start, end in predicted:
+        shared = covered_s[end] - covered_s[start]
+        scores.append(shared / (end - start + true_s - shared))
+    return scores
+
+
 def read_span(text: str) -> Span | str:
     """The one span that an answer names, or the reason why there is none: too_long, digits, no_span, several_spans, bad_number, bad_unit.
 
@@ -130,14 +147,14 @@ def is_asked_span(text: str) -> bool:
 def read_spans(text: str) -> tuple[Span, ...] | None:
     """The spans of a list such as "[(5.2, 10.4), (20, 31.5)]", or None. Square brackets for the pairs, a comma at the end and missing outer
     brackets are read too; "[]" is a list of no spans."""
-    if _PARTED_NUMBER.search(text):
+    if len(text) > LONGEST_LIST_TEXT or _PARTED_NUMBER.search(text):
         return None
     compact = "".join(text.split())
     pairs = list(_PAIR.finditer(compact))
     inner = ",".join(match.group() for match in pairs)
-    if compact not in (f"[{inner}]", f"[{inner},]", inner) or not compact:
+    if compact not in ((f"[{inner}]", f"[{inner},]", inner) if inner else ("[]",)):
         return None
-    return tuple((float(match[1]), float(match[2])) for match in pairs)
+    return tuple((float(match[1] or match[3]), float(match[2] or match[4])) for match in pairs)
 
 
 def is_asked_list(text: str) -> bool:

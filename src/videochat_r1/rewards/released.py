@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from videochat_r1.types import Box, Span
 
-_SPAN = re.compile(r"(\d+\.?\d*) (to|and) (\d+\.?\d*)", re.IGNORECASE)
+_TO_NUMBER = re.compile(r" (?:to|and) (\d{1,400}(?:\.\d{0,400})?)", re.IGNORECASE)
 _PAIR = re.compile(r"\(([0-9]+(?:\.[0-9]+)?),[ \t\n\r\f]*([0-9]+(?:\.[0-9]+)?)\)")
 _COMMA = re.compile(r",[ \t\n\r\f]*")
 _LETTER = re.compile(r"[ABCDEFG]")
@@ -35,7 +35,7 @@ _ITEM_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,40
 _ITEM_OTHER = re.compile(r"True|False|None|'[^'\"\\\\]*'|\"[^'\"\\\\]*\"")
 
 LONGEST_RUN = 400
-"""Digits in a row that are read as a number: more of them overflow a float, or are refused by the released code's parser."""
+"""Digits in a row that are read as a number; more of them overflow a float."""
 
 
 def first_block(text: str, name: str) -> str | None:
@@ -74,11 +74,28 @@ def has_form(text: str, *, thinking: bool, glue: bool) -> bool:
 def read_span(text: str) -> Span | None:
     """The last "x to y" or "x and y" of the last answer block, or None."""
     block = last_of_all_blocks(text, "answer")
-    found = None if block is None else list(_SPAN.finditer(block))
-    if not found:
-        return None
-    start_s, end_s = float(found[-1][1]), float(found[-1][3])
+    start_s = end_s = math.inf
+    read_up_to = 0
+    for match in _TO_NUMBER.finditer(block or ""):
+        number = _number_before(block or "", match.start(), read_up_to)
+        if number:  # a number belongs to one span only: of "1 to 2 to 3" the first two are one, and the third is alone
+            start_s, end_s, read_up_to = float(number), float(match[1]), match.end()
     return (start_s, end_s) if math.isfinite(start_s) and math.isfinite(end_s) else None
+
+
+def _number_before(text: str, end: int, first: int) -> str:
+    """The longest `\\d+\\.?\\d*` that ends there and does not start before `first`; "" for none. A pattern for it would take cubic time."""
+    first = max(first, end - 2 * LONGEST_RUN)
+    start = end
+    while start > first and text[start - 1].isdecimal():
+        start -= 1
+    whole = start - 1
+    if start > first and text[whole] == ".":
+        while whole > first and text[whole - 1].isdecimal():
+            whole -= 1
+        if whole < start - 1:
+            return text[whole:end]
+    return text[start:end]
 
 
 def read_spans(text: str) -> tuple[Span, ...] | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from videochat_r1.rewards import intervals
 from videochat_r1.rewards.choices import offered_letters
+from videochat_r1.rewards.intervals import check_spans
 from videochat_r1.types import Sample, Span
 
-GRID = tuple((start / 20, end / 20) for start in range(20) for end in range(start + 1, 21))
+GRID: tuple[Span, ...] = tuple((start / 20, end / 20) for start in range(20) for end in range(start + 1, 21))
 """Spans as fractions of the duration, in steps of 0.05."""
 
 
@@ -24,22 +26,19 @@ def share_of(sample: Sample, fractions: Span) -> Span:
     return fractions[0] * duration_s(sample), fractions[1] * duration_s(sample)
 
 
-def best_fractions(samples: Sequence[Sample], score: Callable[[Span, Sample], float], untrained: Span) -> Span:
-    """The span of GRID with the greatest mean score over the samples; the first of equals; `untrained` where there are no samples.
+def best_fractions(samples: Iterable[Sample], untrained: Span) -> Span:
+    """The span of GRID whose mean union IoU with the samples' spans is the greatest; the first of equals; `untrained` without samples.
 
-    Samples without a duration, or whose truth is at fault (score raises ValueError), are left out."""
-    totals = dict.fromkeys(GRID, 0.0)
+    Samples without a duration, or whose truth is at fault, teach nothing and are left out."""
+    totals = [0.0] * len(GRID)
     for sample in samples:
-        if sample.duration_s is None:
-            continue
         try:
-            scores = [score(share_of(sample, fractions), sample) for fractions in GRID]
+            scores = intervals.union_ious([share_of(sample, fractions) for fractions in GRID], check_spans(sample.truth.spans))
         except ValueError:
             continue
-        for fractions, value in zip(GRID, scores, strict=True):
-            totals[fractions] += value
-    best = max(GRID, key=lambda fractions: totals[fractions])
-    return best if totals[best] > 0.0 else untrained
+        totals = [total + score for total, score in zip(totals, scores, strict=True)]
+    best = max(range(len(GRID)), key=lambda index: totals[index])
+    return GRID[best] if totals[best] > 0.0 else untrained
 
 
 def most_frequent(values: Sequence[str]) -> str | None:

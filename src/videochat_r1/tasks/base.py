@@ -17,7 +17,7 @@ class Asking(Section):
     """How questions are put and answers are read; the same for all tasks of a run."""
 
     thinking: bool = refused(False, "ask for a <think> block before the answer, and require it in the format reward")
-    order: Literal["text_first", "video_first"] = refused("text_first", "what stands first in the user's message; text first is what the paper trained with")
+    order: Literal["text_first", "video_first"] = refused("text_first", "what stands first in the user's message (the paper: text)")
     reading: Literal["strict", "released"] = refused("strict", "how answers are read: strict, or as the released code would have paid")
     given_box_scored: bool = refused(False, "tracking: score the given first box too, as the paper does")
     timed_boxes: bool = refused(False, "tracking: name the second of each box that is asked for")

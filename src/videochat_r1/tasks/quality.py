@@ -4,6 +4,7 @@ Prompt and reward: VideoChat-R1, arXiv:2504.06958, on Quality_Access of VidTAB (
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from videochat_r1.rewards import released, tags
@@ -16,11 +17,20 @@ from videochat_r1.types import Answer, Reading, Sample
 UNTRAINED_LABEL = "low quality"
 """The first label of the paper's question; answered where there are no training samples and no options."""
 
+_LABEL_LIST = re.compile(r"\[((?:'[^'\[\]]{1,64}',? ?){2,26})\]")
+_LABEL = re.compile(r"'([^']{1,64})'")
+
 
 def ask(sample: Sample, asking: Asking) -> str:
     """The paper's prompt around the data's own question, which names the labels."""
     start = f"{THOUGHT}\n\nThen, provide" if asking.thinking else "Output"
     return f"{sample.question}\n\n{start} your final answer within the <answer> </answer> tags.\n"
+
+
+def offered_labels(sample: Sample) -> tuple[str, ...]:
+    """The labels to choose from: the sample's options, or those that its question lists, as the paper's does; () where it names none."""
+    listed = None if sample.options else _LABEL_LIST.search(sample.question)
+    return tuple(_LABEL.findall(listed[1])) if listed else sample.options
 
 
 def read(text: str, sample: Sample, asking: Asking) -> Reading:
@@ -31,7 +41,7 @@ def read(text: str, sample: Sample, asking: Asking) -> Reading:
         form_ok = released.has_form(tail, thinking=asking.thinking, glue=False)
         return Reading(answer=Answer(label=label) if label else None, reason="" if label else reason, format_ok=form_ok)
     block = tags.last_block(tags.after_thought(tail), "answer")
-    label, reason = (None, "no_answer") if block is None else read_label(block, sample.options)
+    label, reason = (None, "no_answer") if block is None else read_label(block, offered_labels(sample))
     form = tags.whole_form(text, *tags.forms(asking.thinking)) if label else None
     form_ok = form is not None and label is not None and form[-1].strip().casefold() == label.casefold()
     return Reading(answer=Answer(label=label) if label else None, reason=reason, format_ok=form_ok)
@@ -53,15 +63,16 @@ def check_label(label: str | None) -> str:
 def right(reading: Reading, sample: Sample) -> float:
     """1.0 where the label is the true one but for case and punctuation, 0.0 otherwise. Raises ValueError where the truth has none."""
     truth = check_label(sample.truth.label)
-    if sample.options and plain(truth) not in [plain(option) for option in sample.options]:
-        raise ValueError(f"The truth's label {truth!r} of sample {sample.id} is not one of {list(sample.options)}.")
+    labels = offered_labels(sample)
+    if labels and plain(truth) not in [plain(label) for label in labels]:
+        raise ValueError(f"The truth's label {truth!r} of sample {sample.id} is not one of {list(labels)}.")
     return float(reading.answer is not None and reading.answer.label is not None and plain(reading.answer.label) == plain(truth))
 
 
 def majority(training: Sequence[Sample]) -> Callable[[Sample], Answer]:
-    """The most frequent label in training; the first option, or "low quality", without training samples."""
+    """The most frequent label in training; the first that is offered, or "low quality", without training samples."""
     label = most_frequent([sample.truth.label for sample in training if sample.truth.label])
-    return lambda sample: Answer(label=label or next(iter(sample.options), UNTRAINED_LABEL))
+    return lambda sample: Answer(label=label or next(iter(offered_labels(sample)), UNTRAINED_LABEL))
 
 
 TASK = Task(

@@ -33,8 +33,8 @@ def read(text: str, sample: Sample, asking: Asking) -> Reading:
     tail = tags.window(text)
     if asking.reading == "released":
         found = released.read_span(tail)
-        form = released.has_form(tail, thinking=asking.thinking, glue=False)
-        return Reading(answer=Answer(spans=(found,)) if found else None, reason="" if found else "no_span", format_ok=form)
+        form_ok = released.has_form(tail, thinking=asking.thinking, glue=False)
+        return Reading(answer=Answer(spans=(found,)) if found else None, reason="" if found else "no_span", format_ok=form_ok)
     block = tags.last_block(tags.after_thought(tail), "answer")
     span = "no_answer" if block is None else intervals.read_span(block)
     if isinstance(span, str):
@@ -74,7 +74,7 @@ def whole_video(training: Sequence[Sample]) -> Callable[[Sample], Answer]:
 
 def constant(training: Sequence[Sample]) -> Callable[[Sample], Answer]:
     """The same share of every video: the one of best mean IoU in training, or (0, 0.45) without training samples."""
-    fractions = best_fractions(training, lambda span, sample: tiou(span, true_span(sample)), UNTRAINED_CONSTANT)
+    fractions = best_fractions(training, UNTRAINED_CONSTANT)
     return lambda sample: Answer(spans=(share_of(sample, fractions),))
 
 

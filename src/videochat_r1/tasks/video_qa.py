@@ -24,8 +24,8 @@ def read(text: str, sample: Sample, asking: Asking) -> Reading:
     tail = tags.window(text)
     if asking.reading == "released":
         letter, reason = released.read_choice(tail), "no_choice"
-        form = released.has_form(tail, thinking=asking.thinking, glue=False)
-        return Reading(answer=Answer(choice=letter) if letter else None, reason="" if letter else reason, format_ok=form)
+        form_ok = released.has_form(tail, thinking=asking.thinking, glue=False)
+        return Reading(answer=Answer(choice=letter) if letter else None, reason="" if letter else reason, format_ok=form_ok)
     block = tags.last_block(tags.after_thought(tail), "answer")
     letter, reason = (None, "no_answer") if block is None else read_choice(block, sample.options)
     if letter is None:
