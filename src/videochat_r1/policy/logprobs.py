@@ -25,8 +25,8 @@ class TokenScores:
 def logprobs(policy: Policy, prompt: Prompt, completions: Sequence[Completion]) -> TokenScores:
     """Scores of each completion after the prompt, with gradients where they are on. Runs the vision tower once a completion.
 
-    Positions go on by one from the prompt's greatest. They are given to the model and not left to it: transformers before 5.23 may round the
-    seconds between patches down to whole ones."""
+    Positions go on by one from the prompt's greatest. They are given to the model and not left to it: transformers before 5.23 may round
+    the seconds between patches down to whole ones."""
     scores, entropies = [], []
     grid = torch.tensor([prompt.grid_thw], device=policy.device)
     for completion in completions:

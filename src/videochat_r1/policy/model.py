@@ -34,7 +34,8 @@ class PolicyConfig(Section):
     lora_rank: int = refused(0, "rank of the LoRA adapter; 0 trains the weights themselves", ge=0)
     lora_alpha: int = refused(0, "LoRA's alpha; 0 takes twice the rank", ge=0)
     lora_targets: tuple[str, ...] = refused(
-        ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"), "linear layers of the language model that LoRA adapts"
+        ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+        "linear layers of the language model that LoRA adapts",
     )
     train_vision: bool = refused(False, "train the vision tower too (with LoRA: adapt its linear layers too)")
     dtype: Literal["auto", "float32", "bfloat16"] = refused("auto", "of the weights; auto is bfloat16 on a GPU and float32 elsewhere")
@@ -46,10 +47,12 @@ class PolicyConfig(Section):
 class Policy(Processing):
     """A video model that completes prompts and learns from it. Made by `load_policy`, or around a model in memory.
 
-    model: the stock model, or PEFT's around it. keep_reference: keep a frozen copy of what is trained, where the adapter cannot be turned off
-    for it. The model stays in evaluation mode (no dropout: what samples is what is scored)."""
+    model: the stock model, or PEFT's around it. keep_reference: keep a frozen copy of what is trained, where the adapter cannot be
+    turned off for it. The model stays in evaluation mode (no dropout: what samples is what is scored)."""
 
-    def __init__(self, model: Any, processing: Processing, config: PolicyConfig, *, keep_reference: bool = False, adapter_is_fresh: bool = True) -> None:
+    def __init__(
+        self, model: Any, processing: Processing, config: PolicyConfig, *, keep_reference: bool = False, adapter_is_fresh: bool = True
+    ) -> None:
         super().__init__(processing.hf_config, processing.tokenizer, processing.processor, processing.extra_end_ids)
         self.model = model.eval()
         self.config = config
@@ -63,7 +66,9 @@ class Policy(Processing):
             tower.requires_grad_(config.train_vision)
         batch_windows(tower, config.vision_attention == "batched")
         if config.gradient_checkpointing:
-            self.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            # named anew in transformers 5.23
+            enable = getattr(self.base, "activation_checkpointing_enable", None) or self.base.gradient_checkpointing_enable
+            enable()
             _checkpoint_where_gradients_flow(self.base.model.language_model, tower)
         self._adapter_off_is_reference = self.adapted and adapter_is_fresh
         self._has_reference = keep_reference or self._adapter_off_is_reference
@@ -78,7 +83,7 @@ class Policy(Processing):
     @property
     def dtype(self) -> torch.dtype:
         """Of the base's weights; an adapter's are float32."""
-        return self.base.get_input_embeddings().weight.dtype  # type: ignore[no-any-return]
+        return self.base.get_input_embeddings().weight.dtype
 
     @property
     def trains_vision(self) -> bool:
@@ -100,8 +105,8 @@ class Policy(Processing):
 
     @contextmanager
     def reference(self) -> Iterator[Policy]:
-        """Inside, towers and head are the reference's: the adapter is off, or the frozen copy stands in for what is trained. Raises UsageError
-        where no reference was kept."""
+        """Inside, towers and head are the reference's: the adapter is off, or the frozen copy stands in for what is trained. Raises
+        UsageError where no reference was kept."""
         if not self._has_reference:
             raise UsageError("This policy was loaded without a reference.", "Load it with keep_reference=True, or set the KL weight to 0.")
         if self._in_reference or self._is_merged:
@@ -119,8 +124,8 @@ class Policy(Processing):
 
     @contextmanager
     def merged(self) -> Iterator[Policy]:
-        """Inside, a LoRA adapter is part of the weights it adapts, so that a forward costs no more than the base's; after it the weights are
-        the kept ones, bit for bit (taking a sum apart again would not give them back). Nothing to do without an adapter."""
+        """Inside, a LoRA adapter is part of the weights it adapts, so that a forward costs no more than the base's; after it the weights
+        are the kept ones, bit for bit (taking a sum apart again would not give them back). Nothing to do without an adapter."""
         if not self.adapted or self._is_merged:
             yield self
             return
@@ -153,7 +158,9 @@ class Policy(Processing):
             self.processor.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
         except OSError as fault:
-            raise EnvironmentFault(f"The policy could not be written to {folder}: {fault.strerror or fault}.", "Check the folder's owner and the space left.") from fault
+            raise EnvironmentFault(
+                f"The policy could not be written to {folder}: {fault.strerror or fault}.", "Check the folder's owner and the space left."
+            ) from fault
 
     def _adapter_layers(self) -> list[Any]:
         from peft.tuners.tuners_utils import BaseTunerLayer
@@ -190,9 +197,11 @@ def load_policy(config: PolicyConfig, *, keep_reference: bool, seed: int = 0) ->
         mend = "Only safetensors are read: convert the weights, or copy the *.safetensors files into the folder."
         raise EnvironmentFault(f"{base_folder} has no *.safetensors.", mend)
     device = _device(config.device)
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(config.dtype) or (torch.bfloat16 if device.type == "cuda" else torch.float32)
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(config.dtype) or (
+        torch.bfloat16 if device.type == "cuda" else torch.float32
+    )
     processing.hf_config.get_text_config().attention_dropout = 0.0  # what samples must be what is scored
-    model = AutoModelForImageTextToText.from_pretrained(
+    model: Any = AutoModelForImageTextToText.from_pretrained(
         base_folder,
         config=processing.hf_config,
         dtype=dtype,
@@ -200,7 +209,8 @@ def load_policy(config: PolicyConfig, *, keep_reference: bool, seed: int = 0) ->
         local_files_only=True,
         trust_remote_code=False,
         attn_implementation="sdpa",
-    ).to(device)
+    )
+    model.to(device)
     if is_adapter:
         model = _with_adapter_of(folder, model, config)
     elif config.lora_rank:
@@ -209,11 +219,13 @@ def load_policy(config: PolicyConfig, *, keep_reference: bool, seed: int = 0) ->
 
 
 def add_adapter(model: Any, config: PolicyConfig, seed: int, *, base_path: str | None = None) -> Any:
-    """PEFT's model around a stock one, with a fresh LoRA adapter that changes nothing yet. Raises UsageError for targets that no linear layer
-    has."""
+    """PEFT's model around a stock one, with a fresh LoRA adapter that changes nothing yet. Raises UsageError for targets that no linear
+    layer has."""
     from peft import LoraConfig, get_peft_model
 
-    known = sorted({name.rsplit(".", 1)[-1] for name, module in model.model.language_model.named_modules() if isinstance(module, nn.Linear)})
+    known = sorted(
+        {name.rsplit(".", 1)[-1] for name, module in model.model.language_model.named_modules() if isinstance(module, nn.Linear)}
+    )
     for target in config.lora_targets:
         if target not in known:
             raise UsageError(f"policy.lora_targets: no linear layer is named {target!r}.", nearest(target, known))
@@ -221,7 +233,11 @@ def add_adapter(model: Any, config: PolicyConfig, seed: int, *, base_path: str |
     if config.train_vision:
         targets = rf"{targets}|.*visual\.blocks\.\d+\.{TOWER_LAYERS}"
     lora = LoraConfig(
-        r=config.lora_rank, lora_alpha=config.lora_alpha or 2 * config.lora_rank, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM"
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha or 2 * config.lora_rank,
+        lora_dropout=0.0,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
     )
     if base_path is not None:
         model.name_or_path = base_path  # what the adapter will name as its base
@@ -235,14 +251,19 @@ def _with_adapter_of(folder: Path, model: Any, config: PolicyConfig) -> Any:
     from peft import PeftModel
 
     if not (folder / "adapter_model.safetensors").is_file():
-        raise EnvironmentFault(f"{folder} has no adapter_model.safetensors.", "Only safetensors are read: save the adapter again with safe_serialization.")
+        raise EnvironmentFault(
+            f"{folder} has no adapter_model.safetensors.", "Only safetensors are read: save the adapter again with safe_serialization."
+        )
     with _peft_among_its_versions():
         adapted = PeftModel.from_pretrained(model, folder, is_trainable=config.lora_rank > 0, local_files_only=True, use_safetensors=True)
-    rank = adapted.peft_config["default"].r
+    rank = getattr(adapted.peft_config["default"], "r", 0)
     if not config.lora_rank:
         return adapted.merge_and_unload()
     if rank != config.lora_rank:
-        raise UsageError(f"policy.lora_rank is {config.lora_rank}, but the adapter in {folder} has rank {rank}.", f"Set it to {rank}, or to 0 to merge the adapter.")
+        raise UsageError(
+            f"policy.lora_rank is {config.lora_rank}, but the adapter in {folder} has rank {rank}.",
+            f"Set it to {rank}, or to 0 to merge the adapter.",
+        )
     return adapted
 
 
@@ -262,17 +283,19 @@ def _device(name: str) -> torch.device:
     except RuntimeError as fault:
         raise UsageError(f"policy.device: {name!r} is no device.", "Give auto, cpu, cuda or cuda:N.") from fault
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentFault("policy.device asks for a GPU, but none can be used here.", "Set it to auto or cpu, or install a torch for this GPU's driver.")
+        raise EnvironmentFault(
+            "policy.device asks for a GPU, but none can be used here.", "Set it to auto or cpu, or install a torch for this GPU's driver."
+        )
     return device
 
 
 def _checkpoint_where_gradients_flow(*towers: nn.Module) -> None:
-    """Stock layers checkpoint while `training` is set, and then drop the cache that a rollout needs. We set it on the layers themselves (not
-    on what is in them, where it would mean dropout) for each forward that carries a graph."""
+    """Stock layers checkpoint while `training` is set, and then drop the cache that a rollout needs. We set it on the layers themselves
+    (not on what is in them, where it would mean dropout) for each forward that carries a graph."""
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     for tower in towers:
-        layers = [module for module in tower.modules() if isinstance(module, GradientCheckpointingLayer)]
+        layers: list[nn.Module] = [module for module in tower.modules() if isinstance(module, GradientCheckpointingLayer)]
 
         def switch(module: nn.Module, args: Any, kwargs: Any, layers: list[nn.Module] = layers) -> None:
             for layer in layers:

@@ -1,4 +1,5 @@
-"""uint8 frames -> the float32 patches that a Qwen video tower takes, equal to the stock video processor's without its resizing and sampling."""
+"""uint8 frames -> the float32 patches that a Qwen video tower takes, equal to the stock video processor's without its resizing and
+sampling."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from torch import Tensor
 def frames_to_patches(frames_NCHW: Tensor, video_processor: Any) -> tuple[Tensor, tuple[int, int, int]]:
     """Patches (patches, channels x temporal patch x patch x patch), float32, and their grid (time, rows, columns).
 
-    frames_NCHW: uint8, at least one frame, height and width multiples of patch x merge (else ValueError). The last frame is repeated to fill
-    a temporal patch. The patches of one token (merge x merge of them) stand together, as the tower's merger expects.
+    frames_NCHW: uint8, at least one frame, height and width multiples of patch x merge (else ValueError). The last frame is repeated to
+    fill a temporal patch. The patches of one token (merge x merge of them) stand together, as the tower's merger expects.
     video_processor: the stock one; its patch sizes, rescaling and normalisation are used."""
     if frames_NCHW.dtype != torch.uint8:
         raise ValueError(f"frames must be uint8, not {frames_NCHW.dtype}")

@@ -54,8 +54,11 @@ class Processing:
 
     @cached_property
     def forbidden_ids(self) -> tuple[int, ...]:
-        """Tokens that must never be sampled: vision and other special ones that end nothing, and rows of the vocabulary that spell nothing."""
-        special = {token for token, added in self.tokenizer.added_tokens_decoder.items() if added.special} | set(self.tokenizer.all_special_ids)
+        """Tokens that must never be sampled: vision and other special ones that end nothing, and rows of the vocabulary that spell
+        nothing."""
+        special = {token for token, added in self.tokenizer.added_tokens_decoder.items() if added.special} | set(
+            self.tokenizer.all_special_ids
+        )
         unspelled = set(range(len(self.tokenizer), self.hf_config.get_text_config().vocab_size))
         return tuple(sorted((special | unspelled) - set(self.end_ids)))
 
@@ -80,11 +83,15 @@ def load_processing(path: str) -> Processing:
         return load_processing(base_of_adapter(folder))
     config_file = folder / "config.json"
     if not config_file.is_file():
-        raise EnvironmentFault(f"{path} has no config.json.", "Give the folder of a whole model, or of a PEFT adapter with its adapter_config.json.")
+        raise EnvironmentFault(
+            f"{path} has no config.json.", "Give the folder of a whole model, or of a PEFT adapter with its adapter_config.json."
+        )
     try:
         model_type = str(json.loads(config_file.read_text(encoding="utf-8"))["model_type"])
     except (ValueError, KeyError, TypeError) as fault:
-        raise EnvironmentFault(f"{config_file} is not a model's configuration.", "Copy the folder again; the file may be cut off.") from fault
+        raise EnvironmentFault(
+            f"{config_file} is not a model's configuration.", "Copy the folder again; the file may be cut off."
+        ) from fault
     family_of(SimpleNamespace(model_type=model_type))
     _require(folder, "tokenizer", "tokenizer.json", "vocab.json")
     _require(folder, "processor", "processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
@@ -92,7 +99,9 @@ def load_processing(path: str) -> Processing:
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if not hasattr(processor, "video_processor"):
-        raise EnvironmentFault(f"{path} has a tokenizer but no video processor.", "Copy the model's preprocessor_config.json beside its config.json.")
+        raise EnvironmentFault(
+            f"{path} has a tokenizer but no video processor.", "Copy the model's preprocessor_config.json beside its config.json."
+        )
     ends: list[int] = []
     if (folder / "generation_config.json").is_file():
         eos = GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id
@@ -109,7 +118,10 @@ def model_folder(path: str) -> Path:
     if folder.is_dir():
         return folder
     if not HUB_NAME.fullmatch(path) or folder.exists():
-        raise UsageError(f"No model folder at {path!r}.", "Give a folder with config.json, or a name on the Hugging Face hub such as Qwen/Qwen2.5-VL-3B-Instruct.")
+        raise UsageError(
+            f"No model folder at {path!r}.",
+            "Give a folder with config.json, or a name on the Hugging Face hub such as Qwen/Qwen2.5-VL-3B-Instruct.",
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -122,7 +134,9 @@ def model_folder(path: str) -> Path:
     try:
         return Path(snapshot_download(path, allow_patterns=list(FILES)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as fault:
-        raise EnvironmentFault(f"The hub gave no {path}: {type(fault).__name__}.", "Check the name and the network, or give a local folder.") from fault
+        raise EnvironmentFault(
+            f"The hub gave no {path}: {type(fault).__name__}.", "Check the name and the network, or give a local folder."
+        ) from fault
 
 
 def base_of_adapter(folder: Path) -> str:
@@ -132,7 +146,9 @@ def base_of_adapter(folder: Path) -> str:
     except ValueError as fault:
         raise EnvironmentFault(f"{folder / ADAPTER_FILE} is not JSON.", "Copy the adapter again; the file may be cut off.") from fault
     if not base:
-        raise EnvironmentFault(f"The adapter {folder} names no base model.", f"Write the base model's folder into {ADAPTER_FILE} as base_model_name_or_path.")
+        raise EnvironmentFault(
+            f"The adapter {folder} names no base model.", f"Write the base model's folder into {ADAPTER_FILE} as base_model_name_or_path."
+        )
     if not Path(base).is_dir() and not HUB_NAME.fullmatch(base):
         mend = f"Put the base model there, or write its folder into {ADAPTER_FILE} as base_model_name_or_path."
         raise EnvironmentFault(f"The adapter {folder} was trained on {base}, which is not here.", mend)
@@ -141,4 +157,6 @@ def base_of_adapter(folder: Path) -> str:
 
 def _require(folder: Path, what: str, *names: str) -> None:
     if not any((folder / name).is_file() for name in names):
-        raise EnvironmentFault(f"{folder} has no {what}: none of {', '.join(names)}.", f"Copy the {what} files of the base model into the folder.")
+        raise EnvironmentFault(
+            f"{folder} has no {what}: none of {', '.join(names)}.", f"Copy the {what} files of the base model into the folder."
+        )

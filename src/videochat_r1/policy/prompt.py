@@ -1,7 +1,7 @@
 """Task + Sample + Clip -> Prompt: the chat the model was trained on, with the video's tokens in it.
 
-Ids, patches and positions equal the stock processor's and model's for the same frames at the same seconds. Here the words are tokenised once,
-with one placeholder a run of video tokens, and the runs are spread out afterwards; the template is rendered once a model."""
+Ids, patches and positions equal the stock processor's and model's for the same frames at the same seconds. Here the words are tokenised
+once, with one placeholder a run of video tokens, and the runs are spread out afterwards; the template is rendered once a model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def render(policy: Processing, task: Task, sample: Sample, clip: Clip, asking: A
 
 
 def render_text(policy: Processing, question: str, clip: Clip, *, order: Order, sample_id: str) -> Prompt:
-    """The prompt of a question in words. clip.frames_NCHW must be cut to whole tokens (policy.geometry). Raises DataError as `render` does."""
+    """The prompt of a question in words. clip.frames_NCHW must be cut to whole tokens (policy.geometry). Raises DataError as `render`
+    does."""
     patches, grid_thw = frames_to_patches(clip.frames_NCHW, policy.processor.video_processor)
     ids_P = torch.tensor(prompt_ids(policy, question, grid_thw, clip.times_s, order=order, sample_id=sample_id))
     return Prompt(
@@ -52,9 +53,11 @@ def count_tokens(policy: Processing, task: Task, sample: Sample, plan: FramePlan
     return len(ids) + sum(runs) - len(runs)
 
 
-def prompt_ids(policy: Processing, question: str, grid_thw: tuple[int, int, int], times_s: Sequence[float], *, order: Order, sample_id: str) -> list[int]:
-    """Token ids of a prompt; no frame is needed. times_s: one a frame. Raises DataError where the prompt is longer than the model's positions, or
-    the question holds the model's own marks."""
+def prompt_ids(
+    policy: Processing, question: str, grid_thw: tuple[int, int, int], times_s: Sequence[float], *, order: Order, sample_id: str
+) -> list[int]:
+    """Token ids of a prompt; no frame is needed. times_s: one a frame. Raises DataError where the prompt is longer than the model's
+    positions, or the question holds the model's own marks."""
     ids, runs = _compact_ids(policy, question, grid_thw, times_s, order, sample_id)
     length = len(ids) + sum(runs) - len(runs)
     if length > policy.max_positions:
@@ -81,7 +84,9 @@ def encode_text(policy: Processing, text: str) -> Completion:
     return Completion(ids_T=ids_T, logprobs_T=torch.zeros(len(ids_T)), text=text, stop="end")
 
 
-def _compact_ids(policy: Processing, question: str, grid_thw: tuple[int, int, int], times_s: Sequence[float], order: Order, sample_id: str) -> tuple[list[int], list[int]]:
+def _compact_ids(
+    policy: Processing, question: str, grid_thw: tuple[int, int, int], times_s: Sequence[float], order: Order, sample_id: str
+) -> tuple[list[int], list[int]]:
     """Ids with one placeholder for each run of video tokens, and the length of each run."""
     if mark := _marks(tuple(policy.tokenizer.all_special_tokens), policy.tokenizer).search(question):
         raise DataError(f"{sample_id}: its text holds {mark.group()}, a mark of the model's own.", "Take the mark out of the annotation.")
@@ -110,6 +115,8 @@ def _chat(policy: Processing, order: Order) -> tuple[str, str]:
         chat = policy.processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True)
         before, found, after = chat.partition(STANDIN)
         if not found or STANDIN in after or (before + after).count(PLACEHOLDER) != 1:
-            raise EnvironmentFault("The model's chat template does not keep a question as it is, beside one video.", "Use the template of the released model.")
+            raise EnvironmentFault(
+                "The model's chat template does not keep a question as it is, beside one video.", "Use the template of the released model."
+            )
         policy.chats[order] = before, after
     return policy.chats[order]

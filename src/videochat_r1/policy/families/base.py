@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from videochat_r1.errors import UsageError
 from videochat_r1 import plugins
+from videochat_r1.errors import UsageError
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +41,18 @@ class Family(ABC):
         """The vision tower over the patches of several videos, in one call."""
 
     @abstractmethod
-    def hidden(self, model: Any, embeds_BLD: Tensor, positions_3BL: Tensor, features: Sequence[VisionFeatures], video_mask_BL: Tensor | None, **forward: Any) -> Tensor:
-        """Last hidden states (B, L, D) of the stock language model. embeds_BLD already holds the video's vectors where video_mask_BL is true;
-        features (in reading order) are passed for what deeper layers add. forward: attention_mask, past_key_values and what an attention function takes."""
+    def hidden(
+        self,
+        model: Any,
+        embeds_BLD: Tensor,
+        positions_3BL: Tensor,
+        features: Sequence[VisionFeatures],
+        video_mask_BL: Tensor | None,
+        **forward: Any,
+    ) -> Tensor:
+        """Last hidden states (B, L, D) of the stock language model. embeds_BLD already holds the video's vectors where video_mask_BL is
+        true; features (in reading order) are passed for what deeper layers add. forward: attention_mask, past_key_values and what an
+        attention function takes."""
 
 
 def family_of(config: Any) -> Family:

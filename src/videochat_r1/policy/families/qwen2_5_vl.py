@@ -57,7 +57,13 @@ class Qwen2_5_VL(Family):
         return [VisionFeatures(embeds_VD=embeds_VD) for embeds_VD in seen.pooler_output.split(sizes)]
 
     def hidden(
-        self, model: Any, embeds_BLD: Tensor, positions_3BL: Tensor, features: Sequence[VisionFeatures], video_mask_BL: Tensor | None, **forward: Any
+        self,
+        model: Any,
+        embeds_BLD: Tensor,
+        positions_3BL: Tensor,
+        features: Sequence[VisionFeatures],
+        video_mask_BL: Tensor | None,
+        **forward: Any,
     ) -> Tensor:
         forward.setdefault("use_cache", forward.get("past_key_values") is not None)
         hidden_BLD: Tensor = model.model.language_model(inputs_embeds=embeds_BLD, position_ids=positions_3BL, **forward).last_hidden_state

@@ -48,10 +48,19 @@ class Qwen3_VL(Family):
         sizes = [t * h * w // tower.spatial_merge_size**2 for t, h, w in grids_thw]
         deeper = zip(*(layer.split(sizes) for layer in seen.deepstack_features), strict=True)
         rows = list(deeper) or [()] * len(sizes)
-        return [VisionFeatures(embeds_VD=embeds, deepstack_VD=tuple(deep)) for embeds, deep in zip(seen.pooler_output.split(sizes), rows, strict=True)]
+        return [
+            VisionFeatures(embeds_VD=embeds, deepstack_VD=tuple(deep))
+            for embeds, deep in zip(seen.pooler_output.split(sizes), rows, strict=True)
+        ]
 
     def hidden(
-        self, model: Any, embeds_BLD: Tensor, positions_3BL: Tensor, features: Sequence[VisionFeatures], video_mask_BL: Tensor | None, **forward: Any
+        self,
+        model: Any,
+        embeds_BLD: Tensor,
+        positions_3BL: Tensor,
+        features: Sequence[VisionFeatures],
+        video_mask_BL: Tensor | None,
+        **forward: Any,
     ) -> Tensor:
         forward.setdefault("use_cache", forward.get("past_key_values") is not None)
         if features and video_mask_BL is not None:
