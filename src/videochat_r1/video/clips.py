@@ -131,7 +131,8 @@ class ClipLoader:
         if stated_s is not None and abs(stated_s - info.duration_s) > max(0.5, 0.1 * info.duration_s):
             with self._lock:
                 self.counters["duration_mismatch"] += 1
-            self.quarantine.add(sample, "duration_mismatch", f"{info.path} is {info.duration_s:.1f} s long, its annotation says {stated_s:.1f} s.", kept=True)
+            what = f"{info.path} is {info.duration_s:.1f} s long, its annotation says {stated_s:.1f} s."
+            self.quarantine.add(sample, "duration_mismatch", what, kept=True)
 
 
 def _signature(path: str) -> tuple[object, ...]:
@@ -143,7 +144,7 @@ def _signature(path: str) -> tuple[object, ...]:
 
 
 def prefetch(loader: ClipLoader, items: Iterable[Item], ahead: int, threads: int) -> Iterator[tuple[Item, Clip | VideoError]]:
-    """Each (task, sample) with its clip, or with the reason why there is none; in order, at most `ahead` clips decoded before they are asked for.
+    """Each (task, sample) with its clip, or with the reason why there is none; in order, at most `ahead` clips decoded early.
 
     Raises VideoError where the configuration says to stop at the first video that cannot be used. The threads end with the iterator,
     whether it is read to its end, closed or dropped; items are taken as they are needed.

@@ -6,10 +6,11 @@ import struct
 from typing import TYPE_CHECKING
 
 import av
+from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from videochat_r1.errors import VideoError
+from videochat_r1.video.faults import fault
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +25,7 @@ def orientation(frame: VideoFrame) -> tuple[int, bool]:
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return 0, False
+    assert isinstance(data, SideData)
     a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])
     if abs(c) > abs(d):
         degrees = 90 if c < 0 else 270
@@ -47,13 +49,14 @@ class RgbReader:
         self._converter = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> Tensor:
-        """The picture (3, H, W), uint8, with the file's own colour matrix and range. Raises VideoError for a pixel format without a way to RGB."""
+        """The picture (3, H, W), uint8, by the file's own colour matrix and range. Raises VideoError where there is no way to RGB."""
         import torch
 
         try:
             rgb = self._converter.reformat(frame, format="rgb24", threads=1)
         except (av.FFmpegError, ValueError) as error:
-            raise VideoError(f"unsupported_codec:{frame.format.name}", f"Pixels of the kind {frame.format.name} do not convert to RGB: {error}.", "Convert it to H.264 in MP4.") from None
+            kind = frame.format.name
+            raise fault(f"unsupported_codec:{kind}", f"Pixels of the kind {kind} do not convert to RGB: {error}.") from None
         picture_HWC = torch.from_numpy(rgb.to_ndarray())
         degrees, mirrored = orientation(frame)
         if mirrored:

@@ -10,7 +10,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
-from videochat_r1.errors import VideoError
+from videochat_r1.video.faults import fault
 from videochat_r1.video.source import MAX_FRAME_PIXELS, MAX_FRAMES, open_regular, reading
 
 _NUMBERED = re.compile(r"(?:[^\d].*?)?(\d{1,12})\.(jpe?g|png|bmp|webp)", re.IGNORECASE)
@@ -26,11 +26,11 @@ def list_pictures(folder: str, rate: float) -> tuple[tuple[float, str], ...]:
     try:
         numbers = {int(match[1]): name for name in sorted(os.listdir(folder)) if (match := _NUMBERED.fullmatch(name))}
     except (OSError, ValueError) as error:
-        raise VideoError("bad_path", f"{folder!r} cannot be listed: {error}.", "Give a folder that may be read.") from None
+        raise fault("bad_path", f"{folder!r} cannot be listed: {error}.") from None
     if not numbers:
-        raise VideoError("bad_path", f"{folder} is a folder without numbered pictures.", "Give a video file, or a folder with 00000001.jpg and so on.")
+        raise fault("bad_path", f"{folder} is a folder without numbered pictures.")
     if len(numbers) > MAX_FRAMES:
-        raise VideoError("too_large", f"{folder} has {len(numbers)} pictures, more than {MAX_FRAMES}.", "Cut it into parts.")
+        raise fault("too_large", f"{folder} has {len(numbers)} pictures, more than {MAX_FRAMES}.")
     first = min(numbers)
     return tuple(((number - first) / rate, numbers[number]) for number in sorted(numbers))
 
@@ -40,18 +40,18 @@ def read_picture(folder: str, name: str) -> VideoFrame:
     path = os.path.join(folder, name)
     with open_regular(path) as file, reading(path):
         if os.fstat(file.fileno()).st_size > _MAX_PICTURE_BYTES:
-            raise VideoError("too_large", f"{path} is larger than {_MAX_PICTURE_BYTES >> 20} MiB.", "Leave it out.")
-        content = file.readall() if hasattr(file, "readall") else file.read()
+            raise fault("too_large", f"{path} is larger than {_MAX_PICTURE_BYTES >> 20} MiB.")
+        content = file.read()
         kind = next((codec for magic, codec in _CODECS if content.startswith(magic)), None)
         if kind is None:
-            raise VideoError("not_a_video", f"{path} is not a JPEG, PNG, BMP or WebP picture.", "Fetch the picture again.")
+            raise fault("not_a_video", f"{path} is not a JPEG, PNG, BMP or WebP picture.")
         decoder = VideoCodecContext.create(kind, "r")
         assert isinstance(decoder, VideoCodecContext)
         decoder.thread_count = 1
         decoder.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
         frames = [*decoder.decode(av.Packet(content)), *decoder.decode(None)]
         if not frames:
-            raise VideoError("unreadable", f"{path} holds no picture.", "Fetch the picture again.")
+            raise fault("unreadable", f"{path} holds no picture.")
         return frames[0]
 
 

@@ -11,13 +11,14 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from videochat_r1.errors import VideoError
 from videochat_r1.video.display import displayed_size, orientation
+from videochat_r1.video.faults import fault
 from videochat_r1.video.pictures import list_pictures, read_picture
 from videochat_r1.video.sampling import VideoInfo
 from videochat_r1.video.source import MAX_FRAMES, check_size, open_video
 
 FIRST_PACKETS = 1024  # a stream cut out of another may start with packets that need a picture before them
+TRANSPORT_MARGIN_S = 2.0  # a seek in a transport stream lands on any packet, so the last ones in display order may lie before it
 DEFAULT_RATE = 25.0  # of a single picture whose file states neither rate nor length
 
 
@@ -90,16 +91,19 @@ def first_frame(path: str, container: InputContainer, stream: VideoStream) -> Vi
         except av.InvalidDataError:
             frames = []
         except ValueError:  # PyAV: "cannot decode unknown codec"
-            raise VideoError(f"unsupported_codec:{stream.codec_context.name}", f"{path} is in a codec that no decoder here reads.", "Convert it to H.264 in MP4.") from None
+            name = stream.codec_context.name
+            raise fault(f"unsupported_codec:{name}", f"{path} is in the codec {name}, which no decoder here reads.") from None
         for frame in frames:
             if frame.pts is None:
                 frame.pts = frame.dts if frame.dts is not None else 0
             return frame
         if packets > FIRST_PACKETS:
             break
+    if not packets and ((stream.duration or 0) > 0 or (container.duration or 0) > 0):
+        raise fault("truncated", f"{path} states a length, but ends before its first frame.")
     if not packets:
-        raise VideoError("no_video_stream", f"{path} holds no frames.", "Fetch the file again, or leave it out.")
-    raise VideoError("unreadable", f"None of the first {packets} frames of {path} decodes.", "Fetch the file again, or convert it to H.264 in MP4.")
+        raise fault("no_video_stream", f"{path} holds no frames.")
+    raise fault("unreadable", f"None of the first {packets} frames of {path} decodes.")
 
 
 class _Tail:
@@ -111,6 +115,8 @@ class _Tail:
         self.reached_s = 0.0  # the end of whatever stream goes on the longest
         self.stamps: list[tuple[int, int]] = []  # (pts, length) of the video's packets
         end = _end_pts(container, stream)
+        if end is not None and container.format.name == "mpegts":
+            end -= int(max(TRANSPORT_MARGIN_S, 32 / float(stream.average_rate or DEFAULT_RATE)) / stream.time_base)
         if end is not None and end > first_pts:
             self._scan(container, stream, end)
         if not any(pts >= first_pts for pts, _ in self.stamps):
@@ -133,7 +139,7 @@ class _Tail:
                 if packet.stream_index == stream.index and not packet.is_discard:
                     self.stamps.append((packet.pts, length))
                 if len(self.stamps) > MAX_FRAMES:
-                    raise VideoError("too_large", f"{container.name} has more than {MAX_FRAMES} frames.", "Cut it into parts.")
+                    raise fault("too_large", f"A video has more than {MAX_FRAMES} frames.")
         except av.FFmpegError:
             pass  # damage ends the scan: what was seen so far is what there is
 
@@ -167,7 +173,7 @@ def _count(stream: VideoStream, tail: _Tail, rate: float, duration_s: float) -> 
 
 
 def _declared(container: InputContainer, stream: VideoStream, start_s: float, duration_s: float, tail: _Tail) -> tuple[float | None, float]:
-    """(length that the header states, length that is there) in like terms: of the video where the header speaks of it, else of all streams."""
+    """(length that the header states, length that is there): both of the video where the header speaks of it, else of all streams."""
     assert stream.time_base is not None
     if stream.duration and stream.duration > 0:
         return float(stream.duration * stream.time_base), duration_s

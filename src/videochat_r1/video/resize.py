@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from videochat_r1.errors import VideoError
+from videochat_r1.video.faults import fault
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,7 @@ FLOAT_SAMPLES = 2**22  # values resized at once in float32: 16 MiB, so that a 4K
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a model cuts frames: into patches of `patch` x `patch` pixels, `merge` x `merge` of which become one token, `temporal_patch` frames at a time."""
+    """How a model cuts frames: `patch` x `patch` pixels by `temporal_patch` frames are a patch, `merge` x `merge` patches one token."""
 
     patch: int
     merge: int
@@ -54,7 +54,7 @@ def target_size(height: int, width: int, *, factor: int, min_pixels: int, max_pi
     Source: smart_resize of qwen-vl-utils 0.0.14; sizes below one factor, which it never sees with its own budgets, are held at one factor.
     """
     if max(height, width) > MAX_ASPECT * min(height, width):
-        raise VideoError("bad_aspect", f"A picture of {width}x{height} pixels is more than {MAX_ASPECT} times as long as it is wide.", "Crop it, or leave it out.")
+        raise fault("bad_aspect", f"A picture of {width}x{height} pixels has one side more than {MAX_ASPECT} times the other.")
     high = max(factor, round(height / factor) * factor)
     wide = max(factor, round(width / factor) * factor)
     if high * wide > max_pixels:
@@ -79,6 +79,6 @@ def resize_frame(frame_CHW: Tensor, height_px: int, width_px: int) -> Tensor:
 
     if frame_CHW.shape[1:] == (height_px, width_px):
         return frame_CHW
-    parts = frame_CHW.split(1) if frame_CHW.numel() > FLOAT_SAMPLES else (frame_CHW,)
+    parts = torch.split(frame_CHW, 1) if frame_CHW.numel() > FLOAT_SAMPLES else (frame_CHW,)
     resized = [resize(part, [height_px, width_px], interpolation=InterpolationMode.BICUBIC, antialias=True) for part in parts]
     return resized[0] if len(resized) == 1 else torch.cat(resized)

@@ -5,13 +5,16 @@ frames that qwen-vl-utils takes; for any other file they are as evenly spread in
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import model_validator
 
 from videochat_r1.errors import VideoError
 from videochat_r1.section import Section, free, refused, warned
+from videochat_r1.video.faults import fault
 from videochat_r1.video.resize import Geometry, frame_max_pixels, target_size
 
 PAST_END_S = 0.5  # an annotation may round its last second up by so much: the last frame serves it
@@ -27,11 +30,13 @@ class VideoConfig(Section):
     total_pixels: int = refused(3584 * 28 * 28, "pixels of a clip in all, a temporal patch of frames counted once", ge=1)
     min_pixels: int = refused(16 * 28 * 28, "pixels of a frame at least", ge=1)
     max_pixels: int = refused(768 * 28 * 28, "pixels of a frame at most", ge=1)
-    max_tokens: int = refused(0, "video tokens of a clip at most: beyond it frames are dropped; 0 leaves it to total_pixels, which min_pixels may overrun", ge=0)
-    frames_per_box: Literal[1, 2] = refused(2, "tracking: 1 shows the second of each box alone, 2 also the moment midway to the next")
+    max_tokens: int = refused(0, "video tokens of a clip at most, fewer frames if need be; 0: min_pixels may overrun total_pixels", ge=0)
+    frames_per_box: Literal[1, 2] = refused(2, "asked seconds, such as of boxes: 1 shows each alone, 2 also the moment midway to the next")
     picture_fps: float = refused(10.0, "rate of a folder of numbered pictures", gt=0.0)
-    on_unreadable: Literal["quarantine", "stop"] = warned("quarantine", "a video that cannot be used: leave its samples out and count them, or stop")
-    on_truncated: Literal["quarantine", "keep"] = refused("quarantine", "a file that ends before 0.9 of its stated length: treat as unreadable, or use what is there and list it")
+    on_unreadable: Literal["quarantine", "stop"] = warned("quarantine", "a video that cannot be used: leave its samples out, or stop")
+    on_truncated: Literal["quarantine", "keep"] = refused(
+        "quarantine", "a file that ends before 0.9 of its stated length: as unreadable, or use what is there and list it"
+    )
     prefetch_clips: int = free(4, "clips decoded ahead of their use", ge=1)
     prefetch_threads: int = free(2, "clips decoded at the same time", ge=1)
     decoder_threads: int = free(1, "threads inside each decoder", ge=1, le=64)
@@ -81,7 +86,7 @@ def plan_frames(info: VideoInfo, config: VideoConfig, geometry: Geometry, second
     """The frames that a model sees of a video; nothing is decoded.
 
     seconds: where given, rising seconds from the first frame, each of which gets a frame of its own; else the video is sampled evenly.
-    A longer video gets smaller frames, down to min_pixels; then, beyond max_frames or max_tokens, fewer of them (asked seconds are all kept).
+    A longer video gets smaller frames, down to min_pixels; then, beyond max_frames or max_tokens, fewer. Asked seconds are all kept.
     Raises VideoError: "too_short" where a second lies past the end, "bad_times" where seconds do not rise, "too_large" where the asked
     seconds do not fit max_tokens, "bad_aspect".
     """
@@ -89,11 +94,8 @@ def plan_frames(info: VideoInfo, config: VideoConfig, geometry: Geometry, second
         times_s = _asked(info, config, seconds)
         plan = _sized(info, config, geometry, times_s)
         if config.max_tokens and plan.video_tokens > config.max_tokens:
-            raise VideoError(
-                "too_large",
-                f"{info.path}: {len(seconds)} asked seconds take {plan.video_tokens} video tokens, more than max_tokens {config.max_tokens}.",
-                "Raise video.max_tokens, lower video.min_pixels, or ask for fewer seconds.",
-            )
+            what = f"{info.path}: {len(seconds)} asked seconds take {plan.video_tokens} video tokens, more than {config.max_tokens}."
+            raise VideoError("too_large", what, "Raise video.max_tokens, lower video.min_pixels, or ask for fewer seconds.")
         return plan
     count = frame_count(info.frames, info.fps, config, geometry.temporal_patch)
     plan = _sized(info, config, geometry, _spread(info, count))
@@ -133,12 +135,11 @@ def _spread(info: VideoInfo, count: int) -> tuple[float, ...]:
 
 def _asked(info: VideoInfo, config: VideoConfig, seconds: tuple[float, ...]) -> tuple[float, ...]:
     """The asked seconds, each followed by the moment midway to the next where two frames go to a box."""
-    if not seconds or not all(0.0 <= second < float("inf") for second in seconds) or any(b < a for a, b in zip(seconds, seconds[1:], strict=False)):
-        raise VideoError("bad_times", f"{info.path}: the asked seconds {_brief(seconds)} are not rising numbers from 0.", "Check the annotation's times.")
+    rising = all(earlier <= later for earlier, later in pairwise(seconds))
+    if not seconds or not rising or not all(0.0 <= second < math.inf for second in seconds):
+        raise fault("bad_times", f"{info.path}: the asked seconds {_brief(seconds)} are not rising numbers from 0.")
     if seconds[-1] > info.duration_s + PAST_END_S:
-        raise VideoError(
-            "too_short", f"{info.path} ends at {info.duration_s:.1f} s, but {seconds[-1]:.1f} s is asked for.", "Check the annotation, or whether the file is whole."
-        )
+        raise fault("too_short", f"{info.path} ends at {info.duration_s:.1f} s, but {seconds[-1]:.1f} s is asked for.")
     if config.frames_per_box == 1:
         return tuple(seconds)
     gap_s = seconds[-1] - seconds[-2] if len(seconds) > 1 else 0.0
@@ -154,9 +155,8 @@ def _sized(info: VideoInfo, config: VideoConfig, geometry: Geometry, times_s: tu
     """The plan for these seconds, the last one repeated to fill its temporal patch."""
     missing = -len(times_s) % geometry.temporal_patch
     times_s = times_s + times_s[-1:] * missing
-    most = frame_max_pixels(
-        len(times_s), total_pixels=config.total_pixels, min_pixels=config.min_pixels, max_pixels=config.max_pixels, temporal_patch=geometry.temporal_patch
-    )
+    bounds = {"min_pixels": config.min_pixels, "max_pixels": config.max_pixels}
+    most = frame_max_pixels(len(times_s), total_pixels=config.total_pixels, temporal_patch=geometry.temporal_patch, **bounds)
     height_px, width_px = target_size(info.height, info.width, factor=geometry.factor, min_pixels=config.min_pixels, max_pixels=most)
     grid_thw = geometry.grid(len(times_s), height_px, width_px)
     return FramePlan(times_s=times_s, height_px=height_px, width_px=width_px, grid_thw=grid_thw, video_tokens=geometry.tokens(grid_thw))

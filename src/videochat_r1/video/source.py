@@ -1,21 +1,9 @@
-"""Opening a video file safely: regular local files of four containers, bounded in pixels, every fault a VideoError with a reason code.
-
-Reason codes
-    missing            nothing is there
-    bad_path           a directory without numbered pictures, a FIFO, a device, a loop of links, no permission to read
-    not_a_video        not one of the allowed containers, by its first bytes
-    unreadable         the container or the first picture cannot be read
-    no_video_stream    sound only, cover art only, or a header without frames
-    unsupported_codec:NAME   no decoder, or no way from its pixels to RGB
-    too_large          more pixels in a frame, or more frames, than the bounds below
-    truncated          the file ends before 0.9 of its stated length
-    corrupt            decoding fails before the frames that are asked for
-    too_short          an asked second lies past the end
-    bad_times, bad_aspect    see sampling.py and resize.py"""
+"""Opening a video file safely: regular local files of four containers, bounded in pixels, every fault a VideoError with a reason code."""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,15 +11,25 @@ from typing import IO, Any
 
 import av
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from videochat_r1.errors import VideoError
+from videochat_r1.video.faults import fault
 
 MAX_FRAME_PIXELS = 2**26  # 8192 x 8192: 8K films pass; a 16k x 16k picture would take 768 MiB as RGB
 MAX_FRAMES = 2**21  # nine hours at 60 frames a second
 READ_BYTES = 2**16
 
 _MOV_BOXES = frozenset((b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid", b"styp", b"moof", b"sidx"))
+_DECODER_OPTIONS = {"max_pixels": str(MAX_FRAME_PIXELS)}  # a header may lie: the decoder itself must refuse, before it allocates
+_DEMUXER_OPTIONS = {"protocol_whitelist": "", "format_whitelist": "mov,matroska,webm,avi,mpegts"}
+_HEADER_BYTES = 2**20
+_CODEC_NAMES = {
+    "mov": re.compile(rb"stsd.{12}([ -~]{4})", re.DOTALL),
+    "matroska": re.compile(rb"\x86[\x81-\xff](V_[A-Z0-9/_.]{1,32})"),
+    "avi": re.compile(rb"vids([ -~]{4})"),
+}
 
 
 def container_of(head: bytes) -> str | None:
@@ -55,12 +53,12 @@ def open_regular(path: str) -> IO[bytes]:
         # Without O_NONBLOCK, opening a FIFO waits for a writer for ever. The check is on what was opened, not on the name.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise VideoError("missing", f"No video at {path}.", "Check the folder of videos and the files' ending.") from None
+        raise fault("missing", f"No video at {path}.") from None
     except (OSError, ValueError) as error:
-        raise VideoError("bad_path", f"{path!r} cannot be opened: {error}.", "Give a regular file that may be read.") from None
+        raise fault("bad_path", f"{path!r} cannot be opened: {_line(error)}.") from None
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise VideoError("bad_path", f"{path} is not a regular file.", "Give a video file, or a folder of numbered pictures.")
+            raise fault("bad_path", f"{path} is not a regular file.")
         return os.fdopen(handle, "rb", buffering=0)
     except BaseException:
         os.close(handle)
@@ -74,12 +72,10 @@ def reading(path: str) -> Iterator[None]:
         yield
     except VideoError:
         raise
-    except av.EOFError:
-        raise VideoError("no_video_stream", f"{path} holds a header and no frames.", "Fetch the file again, or leave it out.") from None
     except (av.DecoderNotFoundError, av.PatchWelcomeError, av.NotImplementedError) as error:
-        raise VideoError("unsupported_codec:unknown", f"{path} cannot be decoded: {_line(error)}.", "Convert it to H.264 in MP4.") from None
-    except Exception as error:  # PyAV raises more than FFmpegError on hostile files: ValueError, AttributeError, UnicodeDecodeError, MemoryError
-        raise VideoError("unreadable", f"{path} cannot be read: {_line(error)}.", "Fetch the file again, or leave it out.") from None
+        raise fault("unsupported_codec:unknown", f"{path} cannot be decoded: {_line(error)}.") from None
+    except Exception as error:  # on hostile files PyAV also raises ValueError, AttributeError, UnicodeDecodeError, MemoryError
+        raise fault("unreadable", f"{path} cannot be read: {_line(error)}.") from None
 
 
 def _line(error: Exception) -> str:
@@ -90,41 +86,67 @@ def _line(error: Exception) -> str:
 def open_video(path: str, threads: int = 1) -> Iterator[tuple[InputContainer, VideoStream]]:
     """An open container of an allowed kind and its first stream of moving pictures, with a decoder of so many threads.
 
-    The file is read through its own descriptor: no name reaches FFmpeg, so neither a protocol nor another file can be opened from it.
+    FFmpeg reads through our descriptor and gets no name: neither a protocol nor another file can be opened from within a file.
     """
     with open_regular(path) as file, reading(path):
-        name = container_of(file.read(1024))
-        if name is None:
-            raise VideoError("not_a_video", f"{path} is not an mp4, mov, mkv, webm, avi or ts file.", "Fetch the file again, or convert it to H.264 in MP4.")
+        kind = container_of(file.read(1024))
+        if kind is None:
+            raise fault("not_a_video", f"{path} is not an mp4, mov, mkv, webm, avi or ts file.")
         file.seek(0)
-        options = {"max_pixels": str(MAX_FRAME_PIXELS), "protocol_whitelist": "", "format_whitelist": "mov,matroska,webm,avi,mpegts"}
-        with av.open(file, "r", format=name, options=options, metadata_errors="replace", buffer_size=READ_BYTES, io_open=_refuse) as container:
-            yield container, _moving_pictures(path, container, threads)
+        options = _DEMUXER_OPTIONS | _DECODER_OPTIONS
+        try:
+            container = av.open(file, "r", format=kind, options=options, metadata_errors="replace", buffer_size=READ_BYTES, io_open=_refuse)
+        except av.EOFError:
+            # A Matroska or AVI header may stand alone; an mp4 that ends in its index is cut.
+            raise fault("unreadable" if kind == "mov" else "no_video_stream", f"{path} ends before its first frame.") from None
+        with container:
+            stream = _moving_pictures(path, container)
+            if stream.codec_context is None:
+                name = _codec_name(path, kind)
+                raise fault(f"unsupported_codec:{name}" if name else "unreadable", f"No decoder here reads {path}: codec {name or 'unknown'}.")
+            _bound(path, stream, threads)
+            yield container, stream
 
 
 def _refuse(*_: Any) -> Any:
     raise PermissionError("a video file may not open another file")
 
 
-def _moving_pictures(path: str, container: InputContainer, threads: int) -> VideoStream:
-    covers = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
-    streams = [stream for stream in container.streams if stream.type == "video" and not stream.disposition & covers]
+def _moving_pictures(path: str, container: InputContainer) -> VideoStream:
+    """The first stream of pictures that is not a cover or a row of thumbnails."""
+    covers = Disposition.attached_pic | Disposition.timed_thumbnails
+    streams = [stream for stream in container.streams.video if not stream.disposition & covers]
     if not streams:
-        raise VideoError("no_video_stream", f"{path} has no moving pictures.", "Check that the file is a video and not sound or a cover.")
-    stream = streams[0]
+        raise fault("no_video_stream", f"{path} has no moving pictures.")
+    return streams[0]
+
+
+def _bound(path: str, stream: VideoStream, threads: int) -> None:
+    """Holds a stream's decoder to the bounds, before it opens."""
     context = stream.codec_context
-    if context is None:
-        raise VideoError("unsupported_codec:unknown", f"{path} is in a codec that no decoder here reads.", "Convert it to H.264 in MP4.")
     check_size(path, context.width, context.height)
     if stream.frames > MAX_FRAMES:
-        raise VideoError("too_large", f"{path} has {stream.frames} frames, more than {MAX_FRAMES}.", "Cut it into parts.")
+        raise fault("too_large", f"{path} has {stream.frames} frames, more than {MAX_FRAMES}.")
     context.thread_count = threads
     context.thread_type = "AUTO" if threads > 1 else "SLICE"
-    context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}  # the header may lie: the decoder itself must refuse, before it allocates
-    return stream
+    context.options = dict(_DECODER_OPTIONS)
+
+
+def _codec_name(path: str, kind: str) -> str:
+    """What the file calls its codec, or "": PyAV says nothing of a codec that it has no decoder for. Read where headers stand."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        parts = [file.read(_HEADER_BYTES)]
+        if size > _HEADER_BYTES:
+            file.seek(max(_HEADER_BYTES, size - _HEADER_BYTES))
+            parts.append(file.read(_HEADER_BYTES))
+    content = b"".join(parts)
+    start = max(content.find(b"vide"), 0) if kind == "mov" else 0  # the video track's own sample description, not the sound's
+    match = _CODEC_NAMES[kind].search(content, start) if kind in _CODEC_NAMES else None
+    return match[1].decode("ascii").strip() if match else ""
 
 
 def check_size(path: str, width: int, height: int) -> None:
     """Raises VideoError("too_large") for a picture beyond MAX_FRAME_PIXELS."""
     if width * height > MAX_FRAME_PIXELS:
-        raise VideoError("too_large", f"{path} has pictures of {width}x{height}, more than {MAX_FRAME_PIXELS} pixels.", "Scale it down.")
+        raise fault("too_large", f"{path} has pictures of {width}x{height}, more than {MAX_FRAME_PIXELS} pixels.")
