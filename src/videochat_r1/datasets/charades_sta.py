@@ -25,7 +25,7 @@ def captioned(items: Iterable[Item]) -> Iterator[Row]:
         sentences = entry.get("sentences") if isinstance(entry, dict) else None
         if not isinstance(spans, list) or not isinstance(sentences, list):
             detail = "an entry has duration, timestamps (a list of [start, end]) and sentences (a list of texts)"
-            yield Row({"id": item.key}, item.line, (("row_malformed", detail),))
+            yield Row(None, item.line, (("row_malformed", detail),), item.key or "")
             continue
         findings = []
         if len(spans) != len(sentences):
@@ -40,7 +40,7 @@ def captioned(items: Iterable[Item]) -> Iterator[Row]:
             }
             yield Row(value, item.line, tuple(findings), duration_due=True)
         if findings and not (spans and sentences):
-            yield Row({"id": item.key}, item.line, tuple(findings))
+            yield Row(None, item.line, tuple(findings), item.key or "")
 
 
 DATASET = Dataset(name="charades_sta", task="temporal_grounding", rows=rows, tasks=("temporal_grounding",))

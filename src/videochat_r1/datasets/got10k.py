@@ -31,6 +31,9 @@ BOXES = 8
 FRACTIONS = (0.0, 0.0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1.0)
 """Where in its sequence each box of the released JSON is assumed to lie; the second is one frame after the first."""
 
+DECIMALS = 4
+"""Of boxes that are read in pixels: a fifth of a pixel at most, and a prompt that can be read."""
+
 _SEQUENCE = re.compile(r"GOT-10k_\w+")
 _NUMBERS = re.compile(r"[,\s]+")
 _PICTURES = (".jpg", ".jpeg", ".png")
@@ -92,7 +95,7 @@ def _eight(boxes: Any) -> NDArray[np.float64] | None:
 
 
 def assumed_frames(count: int) -> list[int]:
-    """The frames that the eight boxes of a sequence of `count` frames are assumed to lie on; none where it is too short for them to differ."""
+    """The frames that the eight boxes of a sequence of `count` frames are assumed to lie on; none where it is too short for that."""
     frames = [round(fraction * (count - 1)) for fraction in FRACTIONS]
     frames[1] = 1
     return frames if all(early < late for early, late in zip(frames, frames[1:], strict=False)) else []
@@ -147,11 +150,11 @@ class _Sequence:
         return corners / np.array([*self.size, *self.size], dtype=np.float64)
 
     def place(self, boxes_K4: NDArray[np.float64]) -> list[int] | None:
-        """The frames of normalised boxes that were rounded to three decimals; two pixels of slack for whether pixels count from 0 or 1."""
+        """The frames of normalised boxes that were rounded to three decimals; a pixel of slack for whether pixels count from 0 or 1."""
         truth = self.normalised_T4()
         if truth is None or self.size is None:
             return None
-        slack = 0.0005 + 2.0 / np.array([*self.size, *self.size])
+        slack = 0.0005 + 1.0 / np.array([*self.size, *self.size])
         return matched_frames(boxes_K4, np.clip(truth, 0.0, 1.0), slack)
 
     def visible(self) -> NDArray[np.bool_]:
@@ -173,26 +176,30 @@ def _official(root: Path, source: DataSource) -> Iterator[Row]:
             "Give the folder that holds GOT-10k_Val_000001 and the others.",
         )
     for folder in folders:
-        relative = folder.relative_to(root).as_posix()
-        value: dict[str, Any] = {"id": folder.name, "video": relative if source.videos else str(folder)}
-        sequence = _Sequence(folder)
-        value["question"] = sequence.info.get("object_class")
-        findings = []
-        normalised = sequence.normalised_T4()
-        if sequence.boxes_T4 is None:
-            findings.append(("row_malformed", f"{relative}/groundtruth.txt does not hold four numbers a line"))
-        elif normalised is None:
-            findings.append(
-                ("field_missing", f"the size of {relative}'s pictures is not known: no resolution in meta_info.ini and no picture")
-            )
-        else:
-            if len(sequence.pictures) != len(normalised):
-                findings.append(("frames_differ", f"{len(sequence.pictures)} pictures, {len(normalised)} lines in groundtruth.txt"))
-            frames = chosen_frames(sequence.visible(), source.boxes_per_sequence)
-            value["answer"] = {"boxes": normalised[frames].tolist(), "times_s": [frame / FRAMES_PER_SECOND for frame in frames]}
-            value["meta"] = {"box_times": "annotated", "box_frames": frames}
-            value["duration_s"] = sequence.frames / FRAMES_PER_SECOND
-        yield Row(value, 0, tuple(findings))
+        yield _sequence_row(folder, folder.relative_to(root).as_posix(), source)
+
+
+def _sequence_row(folder: Path, relative: str, source: DataSource) -> Row:
+    sequence = _Sequence(folder)
+    normalised = sequence.normalised_T4()
+    if sequence.boxes_T4 is None:
+        return Row(None, 0, (("row_malformed", f"{relative}/groundtruth.txt does not hold four numbers a line"),), folder.name)
+    if normalised is None:
+        detail = f"the size of {relative}'s pictures is not known: no resolution in meta_info.ini, and no picture that can be read"
+        return Row(None, 0, (("field_missing", detail),), folder.name)
+    findings = []
+    if len(sequence.pictures) != len(normalised):
+        findings.append(("frames_differ", f"{len(sequence.pictures)} pictures, {len(normalised)} lines in groundtruth.txt"))
+    frames = chosen_frames(sequence.visible(), source.boxes_per_sequence)
+    value = {
+        "id": folder.name,
+        "video": relative if source.videos else str(folder),
+        "question": sequence.info.get("object_class"),
+        "answer": {"boxes": np.round(normalised[frames], DECIMALS).tolist(), "times_s": [frame / FRAMES_PER_SECOND for frame in frames]},
+        "meta": {"box_times": "annotated", "box_frames": frames},
+        "duration_s": sequence.frames / FRAMES_PER_SECOND,
+    }
+    return Row(value, 0, tuple(findings))
 
 
 def chosen_frames(visible_T: NDArray[np.bool_], count: int) -> list[int]:

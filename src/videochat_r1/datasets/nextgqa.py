@@ -36,4 +36,4 @@ def rows(source: DataSource) -> Iterator[Row]:
         yield Row(value, item.line, findings, options_due=OPTIONS, duration_due=True)
 
 
-DATASET = Dataset(name="nextgqa", task="grounded_qa", rows=rows, tasks=("grounded_qa", "video_qa", "temporal_grounding"))
+DATASET = Dataset(name="nextgqa", task="grounded_qa", rows=rows, tasks=("grounded_qa", "video_qa"))

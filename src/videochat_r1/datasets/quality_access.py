@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from videochat_r1.datasets.base import Dataset, DataSource, Row, read_items
 
+LABELS = ("low quality", "high quality")
 _KNOWN = frozenset({"video", "instruction", "answer"})
 
 
@@ -29,7 +30,7 @@ def rows(source: DataSource) -> Iterator[Row]:
             "answer": {"label": entry.get("answer")},
         }
         findings = tuple(("field_unknown", f"Quality Access has no field {key!r}") for key in entry if key not in _KNOWN)
-        yield Row(value, item.line, findings)
+        yield Row(value, item.line, findings, labels_due=LABELS)
 
 
 DATASET = Dataset(name="quality_access", task="quality", rows=rows, tasks=("quality",))

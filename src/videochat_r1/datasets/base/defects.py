@@ -1,8 +1,8 @@
 """What can be wrong with an annotation: a code for each kind, what may be done about it, and what is done where a recipe says nothing.
 
 The defaults keep a published test set as published, so that figures compare with the papers', and clip or drop in training, so that
-noise is not taught. A defect that leaves no truth to score against (an empty span, an answer that is not offered) is dropped in training
-and refused in a test set: a denominator never changes silently."""
+noise is not taught. A defect that leaves no truth to score against (an empty span, an answer that is not offered) cannot be kept: it is
+dropped in training and refused in a test set, where a denominator never changes silently."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ KINDS: dict[str, Kind] = {
     "field_unknown": Kind("a field that the format does not have: perhaps a misspelt one", "keep", "keep"),
     "lengths_differ": Kind("not as many times as sentences; rows are made of the pairs there are", "drop", "refuse", ("keep",)),
     "number_as_string": Kind("a number in quotes; it is read as the number", "keep", "keep"),
-    "number_not_finite": Kind("NaN or infinite", "drop", "refuse"),
+    "number_not_finite": Kind("NaN, infinite, or a milliard and more", "drop", "refuse"),
     "text_not_unicode": Kind("half of a surrogate pair in a text; it is read as U+FFFD", "keep", "keep"),
     "question_empty": Kind("no question", "drop", "keep"),
     "row_duplicate": Kind("video, question and truth all stand in an earlier row", "drop", "keep"),
@@ -50,15 +50,17 @@ KINDS: dict[str, Kind] = {
     # spans
     "span_past_end": Kind("a span ends after the stated end of the video", "clip", "keep"),
     "span_starts_past_end": Kind("a span starts at or after the stated end of the video", "drop", "keep"),
-    "span_negative": Kind("a span starts before 0", "clip", "keep"),
+    "span_negative": Kind("a span starts before 0", "clip", "refuse"),
     "span_reversed": Kind("a span ends before it starts", "drop", "refuse", ("swap",)),
     "span_empty": Kind("a span ends where it starts", "drop", "refuse"),
     "spans_none": Kind("an empty list of spans", "drop", "refuse"),
+    "spans_several": Kind("more than one span for a task that asks for one", "drop", "refuse"),
     # boxes
-    "box_outside": Kind("a box reaches out of the picture", "clip", "keep"),
+    "box_outside": Kind("a box reaches out of the picture; clipping is what the official toolkit does, too", "clip", "clip"),
     "box_reversed": Kind("a box whose second corner lies left of or above its first", "drop", "refuse", ("swap",)),
     "box_empty": Kind("a box without area", "drop", "refuse"),
     "boxes_count": Kind("not as many boxes as the format says", "drop", "refuse", ("keep",)),
+    "boxes_few": Kind("fewer than two boxes: nothing is left to find", "drop", "refuse"),
     "boxes_scale": Kind("boxes that are not normalised to 0..1", "refuse", "refuse"),
     "box_times": Kind("the seconds of the boxes do not rise, or are not one a box", "drop", "refuse"),
     "boxes_unplaced": Kind("the boxes are not found in groundtruth.txt; their seconds stay assumed", "keep", "keep"),
@@ -66,11 +68,12 @@ KINDS: dict[str, Kind] = {
     "path_foreign": Kind("a path of the machine where the file was made; its last part is used", "keep", "keep"),
     # choices and labels
     "options_count": Kind("not as many options as the format says", "keep", "keep"),
+    "options_many": Kind("more options than there are letters", "drop", "refuse"),
     "options_letters": Kind("the options are not lettered (A), (B), (C) ... in order", "keep", "keep"),
     "options_duplicate": Kind("two options say the same", "keep", "keep"),
     "answer_not_offered": Kind("the answer is none of the options' letters", "drop", "refuse"),
     "answer_in_question": Kind("the question gives the right option away: it alone stands there word for word", "keep", "keep"),
-    "label_unknown": Kind("a label that the task does not have", "drop", "refuse"),
+    "label_unknown": Kind("a label that the question does not offer, or that has no words", "drop", "refuse"),
     # videos
     "video_path": Kind("not the path of a local file: an address, or a name with a NUL", "drop", "refuse"),
 }
@@ -163,9 +166,8 @@ class DefectReport:
             found.append(f"  {code} x {count:,} ({self.actions[code]}): {KINDS[code].what}")
             found += [f"    {self.place(example)}: {example.detail}" for example in self.examples[code]]
         if self.missing:
-            found.append(
-                f"  video_missing x {len(self.missing):,}, {self.missing_rows:,} rows left out; the first: {', '.join(map(printable, self.missing[:5]))}"
-            )
+            first = ", ".join(map(printable, self.missing[:5]))
+            found.append(f"  video_missing x {len(self.missing):,}, {self.missing_rows:,} rows left out; the first: {first}")
             found += [f"    {count:,}: {cause}" for cause, count in self.missing_causes.items()]
         if self.clean:
             found.append("  no defect found")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from videochat_r1.datasets.base.defects import Action, printable
+from videochat_r1.rewards.choices import LETTERS, plain
+from videochat_r1.rewards.numbers import LARGEST
 from videochat_r1.types import Answer, Box, Sample, Span
 
 Finding = tuple[str, str]
@@ -26,10 +28,9 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "video_qa": ("choice",),
     "grounded_qa": ("choice", "spans"),
     "quality": ("label",),
+    "description": ("events",),
 }
 """What the truth of each task holds. A task that is not named here (a user's own) takes what the row has."""
-
-LABELS = {"quality": ("low quality", "high quality")}
 
 _FIELDS = frozenset({"id", "task", "video", "question", "options", "answer", "duration_s", "meta"})
 _ANSWERS = frozenset({"spans", "boxes", "times_s", "choice", "label", "events", "caption"})
@@ -42,11 +43,13 @@ class Row:
     """A row in the canonical form (docs: the keys of `_FIELDS`), before anything is judged. A reader makes it from its official format and
     adds what only it can see as findings."""
 
-    value: Any
+    value: Any  # None with findings: no row could be made of the entry
     line: int = 0
     findings: tuple[Finding, ...] = ()
+    entry: str = ""  # what to call the row where it has no id
     options_due: int = 0  # how many options the format says; 0: it says nothing
-    boxes_due: int = 0  # how many boxes the format says; 0: at least two
+    boxes_due: int = 0  # how many boxes the format says; 0: it says nothing
+    labels_due: tuple[str, ...] = ()  # the labels that the format has; empty: those of the options, or any
     duration_due: bool = False  # the format gives every video's length
 
 
@@ -79,6 +82,8 @@ class _Examiner:
 
     def sample(self) -> Sample | None:
         value = self.row.value
+        if value is None and self.row.findings:
+            return None  # the reader has said what is wrong
         if not isinstance(value, dict):
             self.note("row_malformed", f"a row is an object, not {_kind(value)}")
             return None
@@ -94,8 +99,10 @@ class _Examiner:
             self.note("field_type", f"meta is an object, not {_kind(meta)}")
             return None
         options = self.options(value.get("options"))
-        truth = self.answer(value.get("answer"), task or "", options or (), question or "")
-        if name is None or video is None or question is None or task is None or options is None or truth is None:
+        if options is None:
+            return None
+        truth = self.answer(value.get("answer"), task or "", options, question or "")
+        if name is None or video is None or question is None or task is None or truth is None:
             return None
         if not question.strip():
             self.note("question_empty", "the question is empty")
@@ -152,7 +159,7 @@ class _Examiner:
         else:
             self.note("field_type", f"{field} holds {_kind(value)} where a number is due")
             return None
-        if not math.isfinite(read):
+        if not abs(read) < LARGEST:  # NaN is not, either
             self.note("number_not_finite", f"{field} holds {read}")
             return None
         return read
@@ -181,18 +188,20 @@ class _Examiner:
         if missing or not any(value.get(field) is not None for field in _ANSWERS):
             self.note("field_missing", f"the answer has no {' and no '.join(missing) or 'field that is known'}")
             return None
-        spans = self.spans(value.get("spans"), needed="spans" in needs)
+        spans = self.spans(value.get("spans"), needed="spans" in needs, one=task == "temporal_grounding")
         boxes = self.boxes(value.get("boxes"))
         times = self.times(value.get("times_s"), boxes)
         choice = self.choice(value.get("choice"), options, question)
-        label = self.label(value.get("label"), LABELS.get(task))
+        label = self.label(value.get("label"), self.row.labels_due or options)
         events = self.texts(value.get("events"), "events")
+        if events is not None and "events" in needs and not (events and all(plain(event) for event in events)):
+            self.note("field_missing", "there is no event, or one without words")
         caption = None if value.get("caption") is None else self.text(value, "caption", may_be_empty=True)
         truth = Answer(spans=spans, boxes=boxes, times_s=times, choice=choice, label=label, events=events, caption=caption)
         lost = any(getattr(truth, field) is None and value.get(field) is not None for field in _ANSWERS)
         return None if lost else truth
 
-    def spans(self, value: Any, *, needed: bool) -> tuple[Span, ...] | None:
+    def spans(self, value: Any, *, needed: bool, one: bool) -> tuple[Span, ...] | None:
         if value is None:
             return None
         if not isinstance(value, (list, tuple)):
@@ -200,6 +209,8 @@ class _Examiner:
             return None
         if not value and needed:
             self.note("spans_none", "there is no span")
+        if len(value) > 1 and one:
+            self.note("spans_several", f"{len(value)} spans where one is due")
         spans = []
         for pair in value:
             if not isinstance(pair, (list, tuple)) or len(pair) != 2:
@@ -243,8 +254,10 @@ class _Examiner:
             self.note("field_type", f"boxes are a list of [x0, y0, x1, y1], not {_kind(value)}")
             return None
         due = self.row.boxes_due
-        if len(value) != due if due else len(value) < 2:
-            self.note("boxes_count", f"{len(value)} boxes where {due or 'at least two'} are due")
+        if len(value) < 2:
+            self.note("boxes_few", f"boxes: {len(value)}")
+        elif due and len(value) != due:
+            self.note("boxes_count", f"{len(value)} boxes where {due} are due")
         boxes = []
         for corners in value:
             if not isinstance(corners, (list, tuple)) or len(corners) != 4:
@@ -314,10 +327,13 @@ class _Examiner:
             self.note("options_count", f"{len(options)} options where {due} are due")
         if not options:
             return options
+        if len(options) > len(LETTERS):
+            self.note("options_many", f"{len(options)} options; there are {len(LETTERS)} letters")
+            return options
         marks = [_LETTER.match(option) for option in options]
         if any(marks) or due:
             letters = [mark.group(1) if mark else "none" for mark in marks]
-            if letters != [chr(ord("A") + index) for index in range(len(options))]:
+            if letters != list(LETTERS[: len(options)]):
                 self.note("options_letters", f"the options are lettered {', '.join(letters)[:80]}")
         said = [_bare(option) for option in options]
         if len(set(said)) < len(said):
@@ -331,24 +347,26 @@ class _Examiner:
             self.note("field_type", f"the answer is the letter of an option, not {_kind(value)}")
             return None
         marked = _MARKED.fullmatch(value.strip())
-        index = ord(marked.group(1)) - ord("A") if marked else -1
-        if not 0 <= index < len(options):
+        index = LETTERS.index(marked.group(1)) if marked else options.index(value) if options.count(value) == 1 else -1
+        if not 0 <= index < min(len(options), len(LETTERS)):
             self.note("answer_not_offered", f"the answer is {printable(value, 40)!r}; {len(options)} options are offered")
             return None
         asked = question.casefold()
         right, others = _bare(options[index]), [_bare(option) for place, option in enumerate(options) if place != index]
         if right in asked and _stands_in(right, asked) and not any(_stands_in(other, asked) for other in others):
             self.note("answer_in_question", f"the question holds {printable(right, 60)!r}, the right option, and no other")
-        return chr(ord("A") + index)
+        return LETTERS[index]
 
-    def label(self, value: Any, known: tuple[str, ...] | None) -> str | None:
+    def label(self, value: Any, known: tuple[str, ...]) -> str | None:
         if value is None:
             return None
         if not isinstance(value, str):
             self.note("field_type", f"the answer is a label, not {_kind(value)}")
             return None
-        if known is not None and value not in known:
-            self.note("label_unknown", f"the label is {printable(value, 40)!r}; there are {', '.join(known)}")
+        if known and value not in known:
+            self.note("label_unknown", f"the label is {printable(value, 40)!r}; there are {printable(', '.join(known))}")
+        elif not plain(value) or "<" in value:
+            self.note("label_unknown", f"the label is {printable(value, 40)!r}")
         return self.unicode(value, "label")
 
 
@@ -359,9 +377,8 @@ def guessed_scale(boxes: Sequence[Box]) -> str:
     reach = max((max(box) for box in boxes), default=0.0)
     if reach <= 1.5:
         return ""
-    if reach <= 1000.0:
-        return "they seem to be on a scale of 0 to 1000 (then set box_scale = thousand), or in pixels (then divide by the video's width and height)"
-    return "they seem to be in pixels; divide by the video's width and height"
+    pixels = "in pixels (then divide by the video's width and height)"
+    return f"they seem to be on a scale of 0 to 1000 (then set box_scale = thousand), or {pixels}" if reach <= 1000.0 else f"they seem to be {pixels}"
 
 
 def _bare(option: str) -> str:

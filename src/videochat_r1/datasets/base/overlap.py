@@ -40,8 +40,8 @@ class Overlap:
 
 
 def overlap(train: Sequence[Sample], test: Sequence[Sample], *, by_content: bool = False) -> Overlap:
-    """What a training and a test set share by sample id and by the name of the video; with `by_content` also by the bytes of the video files
-    that are there (only files of equal size are read)."""
+    """What a training and a test set share by sample id and by the name of the video; with `by_content` also by the bytes of the video
+    files that are there (only files of equal size are read)."""
     train_videos, test_videos = _by_name(train), _by_name(test)
     ids = {sample.id for sample in train} & {sample.id for sample in test}
     names = train_videos.keys() & test_videos.keys()

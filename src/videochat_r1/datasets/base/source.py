@@ -99,7 +99,9 @@ def read_samples(source: DataSource) -> Loaded:
 
 
 def check(source: DataSource) -> DefectReport:
-    """Every defect of a source, counted and with examples; nothing found in a row stops it. Raises DataError for a file that cannot be read."""
+    """Every defect of a source, counted and with examples; nothing found in a row stops it.
+
+    Raises DataError for a file that cannot be read, and UsageError as read_samples."""
     return _scan(source.model_copy(update={"limit": 0})).defects
 
 
@@ -174,4 +176,4 @@ def _stop_if_missing(source: DataSource, report: DefectReport) -> None:
 
 def _row_id(row: Row) -> str:
     name = row.value.get("id") if isinstance(row.value, dict) else None
-    return name if isinstance(name, str) else ""
+    return name if isinstance(name, str) else row.entry

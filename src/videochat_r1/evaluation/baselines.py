@@ -1,0 +1,50 @@
+"""The trivial answers, scored: what a figure is worth only shows beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from videochat_r1.errors import DataError
+from videochat_r1.evaluation.figures import figures
+from videochat_r1.tasks.base import Task, load_task
+from videochat_r1.types import Answer, Reading, Sample
+
+NOT_POSSIBLE = Reading(answer=None, reason="not_possible", format_ok=False)
+
+
+def baselines(
+    samples: Sequence[Sample], train: Sequence[Sample] = (), *, resamples: int = 1000, seed: int = 0
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """{TASK: {NAME: figures}}: every task's trivial answers on its samples, fitted on the training samples of the same task.
+
+    Answers are scored as they are, not as a text: no rounding. One that cannot be given (a share of a video without a stated duration)
+    counts as wrong and as unparsed. Raises DataError where there is no sample, and as `figures` does."""
+    if not samples:
+        raise DataError("There is no sample to score.", "Check the annotation file with `videochat-r1 data check`.")
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for name in dict.fromkeys(sample.task for sample in samples):
+        task = load_task(name)
+        asked = [sample for sample in samples if sample.task == name]
+        known = [sample for sample in train if sample.task == name]
+        found[name] = task_baselines(task, asked, known, resamples=resamples, seed=seed)
+    return found
+
+
+def task_baselines(
+    task: Task, samples: Sequence[Sample], train: Sequence[Sample] = (), *, resamples: int = 1000, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """{NAME: figures} of one task. Raises as `figures` does."""
+    found = {}
+    for name, fit in task.trivial.items():
+        answer = fit(train)
+        readings = [_reading(answer, sample) for sample in samples]
+        found[name] = figures(task, samples, readings, resamples=resamples, seed=seed)
+    return found
+
+
+def _reading(answer: Callable[[Sample], Answer], sample: Sample) -> Reading:
+    try:
+        return Reading(answer=answer(sample), reason="", format_ok=True)
+    except ValueError:
+        return NOT_POSSIBLE
