@@ -106,6 +106,21 @@ def test_letters_as_the_released_code_takes_them():
         assert released.read_choice(f"<answer>{text}</answer>") == released_letter(text), text
 
 
+def test_lists_of_boxes_as_the_released_code_takes_them():
+    fragments = [BOX, f"{BOX}, ", f"{BOX},", "[1, 2, 3, 4],", "[-1.5,+2,3e1,.5],", "['a',None,True,1],", ",", " ", "[05,1,2,3],", "[0,1,2],", "x"]
+    fragments += [f"{BOX}, "] * 20
+    found = 0
+    for text in random_texts(fragments, 9, seed=5):
+        try:
+            rows = ast.literal_eval(f"[{text}]")
+            expected = isinstance(rows, list) and len(rows) == 8 and all(isinstance(row, list) and len(row) == 4 for row in rows)
+        except (SyntaxError, ValueError):
+            expected = False
+        assert released.read_boxes(f"<answer>[{text}]</answer>")[1] == expected, text
+        found += expected
+    assert found > TEXTS / 100
+
+
 BOX = "[0.1, 0.2, 0.3, 0.4]"
 EIGHT = f"[{', '.join([BOX] * 8)}]"
 
@@ -128,6 +143,8 @@ EIGHT = f"[{', '.join([BOX] * 8)}]"
         (f"[{', '.join([BOX] * 7)}]", None, False),
         (f"[{', '.join([BOX] * 9)}]", None, False),
         (EIGHT[1:-1], None, False),
+        (EIGHT.replace("0.1", "05"), None, False),
+        (EIGHT.replace("0.1", "00"), 8, True),
         (f"[{EIGHT}]", None, False),
         (f"so {EIGHT}", None, False),
         (EIGHT.replace("], [", "] ["), None, False),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 FRAGMENTS = [
     *("<think>", "</think>", "<answer>", "</answer>", "<glue>", "</glue>", "<clue>", "</clue>", "<timestep>", "<ANSWER>", "<answer", "</"),
     *("<answer>10.00 to 20.00</answer>", "<answer>C</answer>", "<glue>[(13.8, 29.8)]</glue>", "<answer>low quality</answer>"),
+    f"<answer>[{', '.join(['[0.1, 0.2, 0.3, 0.4]'] * 8)}]</answer>",
     *("10 to 20", "10.5 and 20.5", "20 to 10", "0:12 to 0:17", "2.0-10.7", "2.0s to 10.7s", "1,234.5 to 1,300", "5% to 9%", "-5 to 5"),
     *("1e999", "nan", "inf", "-inf", "NaN", "Infinity", "9" * 30, "0" * 400, "1." + "3" * 40, "0x10", "1_000", "\u0661\u0662 to \u0663\u0664", "1\u00b2"),
     *("[", "]", "(", ")", "[[", "]]", "[(", ")]", ",", ", ", ".", ":", "-", "+", "'", '"', "\\", "{", "}", "[]", "[[]]", "[()]"),

@@ -15,9 +15,11 @@ from itertools import pairwise
 
 from videochat_r1.types import Box, Span
 
-_TO_NUMBER = re.compile(r" (?:to|and) (\d{1,400}(?:\.\d{0,400})?)", re.IGNORECASE)
-_PAIR = re.compile(r"\(([0-9]+(?:\.[0-9]+)?),[ \t\n\r\f]*([0-9]+(?:\.[0-9]+)?)\)")
-_COMMA = re.compile(r",[ \t\n\r\f]*")
+# The released patterns, but for two things: numbers are bounded, and begin where a run of digits does; else they take cubic time.
+_SPAN = re.compile(r"(?<!\d)(\d{1,400}(?:\.\d{0,400})?) (?:to|and) (\d{1,400}(?:\.\d{0,400})?)", re.IGNORECASE)
+_PAIR_TEXT = r"\([0-9]{1,400}(?:\.[0-9]{1,400})?,[ \t\n\r\f]*[0-9]{1,400}(?:\.[0-9]{1,400})?\)"
+_LIST = re.compile(rf"\[(?:{_PAIR_TEXT}(?:,[ \t\n\r\f]*{_PAIR_TEXT})*,?)?\]")
+_PAIR = re.compile(r"\(([0-9.]+),\s*([0-9.]+)\)")
 _LETTER = re.compile(r"[ABCDEFG]")
 _THOUGHT_END = re.compile(r"</think>\s*<answer>")
 _ANSWER_END = re.compile(r"</answer>\s*<glue>")
@@ -34,8 +36,8 @@ _ROW = re.compile(r"\[([^\[\]]*)\]")
 _ITEM_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})(?:[eE][+-]?[0-9]{1,9})?")
 _ITEM_OTHER = re.compile(r"True|False|None|'[^'\"\\\\]*'|\"[^'\"\\\\]*\"")
 
-LONGEST_RUN = 400
-"""Digits in a row that are read as a number; more of them overflow a float."""
+LONGEST_LIST_TEXT = 16_000
+"""Characters of a list of spans, at most."""
 
 
 def first_block(text: str, name: str) -> str | None:
@@ -74,28 +76,11 @@ def has_form(text: str, *, thinking: bool, glue: bool) -> bool:
 def read_span(text: str) -> Span | None:
     """The last "x to y" or "x and y" of the last answer block, or None."""
     block = last_of_all_blocks(text, "answer")
-    start_s = end_s = math.inf
-    read_up_to = 0
-    for match in _TO_NUMBER.finditer(block or ""):
-        number = _number_before(block or "", match.start(), read_up_to)
-        if number:  # a number belongs to one span only: of "1 to 2 to 3" the first two are one, and the third is alone
-            start_s, end_s, read_up_to = float(number), float(match[1]), match.end()
+    spans = _SPAN.findall(block) if block else []
+    if not spans:
+        return None
+    start_s, end_s = (float(second) for second in spans[-1])
     return (start_s, end_s) if math.isfinite(start_s) and math.isfinite(end_s) else None
-
-
-def _number_before(text: str, end: int, first: int) -> str:
-    """The longest `\\d+\\.?\\d*` that ends there and does not start before `first`; "" for none. A pattern for it would take cubic time."""
-    first = max(first, end - 2 * LONGEST_RUN)
-    start = end
-    while start > first and text[start - 1].isdecimal():
-        start -= 1
-    whole = start - 1
-    if start > first and text[whole] == ".":
-        while whole > first and text[whole - 1].isdecimal():
-            whole -= 1
-        if whole < start - 1:
-            return text[whole:end]
-    return text[start:end]
 
 
 def read_spans(text: str) -> tuple[Span, ...] | None:
@@ -104,30 +89,20 @@ def read_spans(text: str) -> tuple[Span, ...] | None:
     if block is None:
         return None
     block = block.removesuffix("\n")
-    if block in ("[]", "[,]"):
-        return () if block == "[]" else None
-    if not (block.startswith("[") and block.endswith("]")):
+    if len(block) > LONGEST_LIST_TEXT or not _LIST.fullmatch(block):
         return None
-    spans: list[Span] = []
-    at, end = 1, len(block) - 1
-    while pair := _PAIR.match(block, at, end):
-        start_s, end_s = _literal(pair[1]), _literal(pair[2])
+    spans = []
+    for start, end in _PAIR.findall(block):
+        start_s, end_s = _literal(start), _literal(end)
         if start_s is None or end_s is None or start_s > end_s:
             return None
         spans.append((start_s, end_s))
-        at = pair.end()
-        comma = _COMMA.match(block, at, end)
-        if comma is None:
-            break
-        if comma.end() == end:
-            return tuple(spans) if comma.group() == "," else None
-        at = comma.end()
-    return tuple(spans) if spans and at == end else None
+    return tuple(spans)
 
 
 def _literal(text: str) -> float | None:
     """A number as Python writes one: no zero before another digit of a whole number; None where it is none, or not finite."""
-    if len(text) > LONGEST_RUN or ("." not in text and len(text) > 1 and text[0] == "0" and text.strip("0")):
+    if text.isdecimal() and text[0] == "0" and text.strip("0"):
         return None
     value = float(text)
     return value if math.isfinite(value) else None
@@ -158,20 +133,25 @@ def read_boxes(text: str) -> tuple[tuple[Box, ...] | None, bool]:
     if block is None:
         return None, False
     block = block.strip(" \t")
-    rows = list(_ROW.finditer(block))
-    if len(rows) != 8 or not (block.startswith("[") and block.endswith("]")):
+    inner = block[1:-1].strip().removesuffix(",")
+    rows = list(_ROW.finditer(inner))
+    if len(rows) != 8 or block[:1] + block[-1:] != "[]" or rows[0].start() > 0 or inner[rows[-1].end() :].strip():
         return None, False
-    between = [block[row.end() : following.start()].strip() for row, following in pairwise(rows)]
-    if block[1 : rows[0].start()].strip() or any(seam != "," for seam in between) or block[rows[-1].end() : -1].strip() not in ("", ","):
+    if any(inner[row.end() : following.start()].strip() != "," for row, following in pairwise(rows)):
         return None, False
     boxes: list[Box] = []
-    numeric = True
     for row in rows:
         items = [item.strip() for item in row[1].removesuffix(",").split(",")]
-        if len(items) != 4 or not all(_ITEM_NUMBER.fullmatch(item) or _ITEM_OTHER.fullmatch(item) for item in items):
+        if len(items) != 4 or not all(_is_number(item) or _ITEM_OTHER.fullmatch(item) for item in items):
             return None, False
-        numeric = numeric and all(_ITEM_NUMBER.fullmatch(item) for item in items)
-        if numeric:
-            boxes.append((float(items[0]), float(items[1]), float(items[2]), float(items[3])))
-    finite = numeric and all(math.isfinite(side) for box in boxes for side in box)
-    return (tuple(boxes) if finite else None), True
+        if all(_is_number(item) for item in items):
+            x0, y0, x1, y1 = (float(item) for item in items)
+            boxes.append((x0, y0, x1, y1))
+    if len(boxes) < 8 or not all(math.isfinite(side) for box in boxes for side in box):
+        return None, True
+    return tuple(boxes), True
+
+
+def _is_number(text: str) -> bool:
+    whole = text.lstrip("+-")
+    return _ITEM_NUMBER.fullmatch(text) is not None and not (whole.isdecimal() and whole[0] == "0" and whole.strip("0"))
