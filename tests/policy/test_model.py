@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tests.tiny import FAMILIES, tiny_clip, tiny_completion, tiny_policy, tiny_prompt
 
 from videochat_r1.errors import EnvironmentFault, UsageError
@@ -180,7 +181,8 @@ def test_a_saved_policy_opens_without_this_package(tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_an_adapter_is_loaded_by_its_path(family, tmp_path):
+def test_an_adapter_is_loaded_by_its_path(family, tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.socket.connect", lambda *args: pytest.fail("local files are looked for on the network"))
     tiny_policy(family).save(tmp_path / "base")
     policy = load_policy(local(tmp_path / "base", lora_rank=4, lora_targets=("q_proj", "down_proj")), keep_reference=True)
     assert torch.equal(scores(policy), scores(tiny_policy(family)))  # a fresh adapter changes nothing
@@ -251,6 +253,16 @@ def test_what_cannot_be_loaded_is_named_with_its_mend(tmp_path, monkeypatch):
         (part / "pytorch_model.bin").write_bytes(b"\x80never read")
         with pytest.raises(EnvironmentFault, match=text):
             load_policy(local(part), keep_reference=False)
+
+    cut = shutil.copytree(whole, tmp_path / "cut")
+    (cut / "model.safetensors").write_bytes((whole / "model.safetensors").read_bytes()[:-1000])
+    with pytest.raises(EnvironmentFault, match="cannot be read"):
+        load_policy(local(cut), keep_reference=False)
+    lacking = shutil.copytree(whole, tmp_path / "lacking")
+    tensors = load_file(lacking / "model.safetensors")
+    save_file({name: tensor for name, tensor in tensors.items() if "layers.1.mlp" not in name}, lacking / "model.safetensors")
+    with pytest.raises(EnvironmentFault, match=r"lacks 3 of the model's weights, .*layers.1.mlp.down_proj"):
+        load_policy(local(lacking), keep_reference=False)
 
     text_only = shutil.copytree(whole, tmp_path / "text-only")
     (text_only / "config.json").write_text(json.dumps({"model_type": "qwen2", "auto_map": {"AutoConfig": "evil.Config"}}))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from videochat_r1.errors import EnvironmentFault, UsageError
 from videochat_r1.plugins import nearest
 from videochat_r1.policy.families.base import VisionFeatures
-from videochat_r1.policy.processing import ADAPTER_FILE, Processing, base_of_adapter, load_processing, model_folder
+from videochat_r1.policy.processing import ADAPTER_FILE, WEIGHTS, Processing, base_of_adapter, load_processing, model_folder
 from videochat_r1.policy.vision_attention import batch_windows
 from videochat_r1.section import Section, free, refused, warned
 from videochat_r1.types import Prompt
@@ -154,7 +154,8 @@ class Policy(Processing):
             raise RuntimeError("save() inside merged() or reference() would not save the policy")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self.model.save_pretrained(folder)
+            # False: an adapter's embeddings are the base's; PEFT would ask the hub about them
+            self.model.save_pretrained(folder, **({"save_embedding_layers": False} if self.adapted else {}))
             self.processor.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
         except OSError as fault:
@@ -185,37 +186,49 @@ def load_policy(config: PolicyConfig, *, keep_reference: bool, seed: int = 0) ->
 
     A PEFT adapter's folder is loaded over the base it names; with a lora_rank it is trained on, without one it is merged into the base.
     Only safetensors are read, and code from a folder is never run. Raises UsageError or EnvironmentFault as `load_processing` does."""
-    from transformers import AutoModelForImageTextToText
-
     if not config.path:
         raise UsageError("policy.path is empty.", "Give a model's folder, or a name on the hub such as Qwen/Qwen2.5-VL-3B-Instruct.")
     processing = load_processing(config.path)
-    folder = model_folder(config.path)
+    folder = model_folder(config.path, weights=True)
     is_adapter = (folder / ADAPTER_FILE).is_file()
-    base_folder = model_folder(base_of_adapter(folder)) if is_adapter else folder
-    if not any(base_folder.glob("*.safetensors")):
-        mend = "Only safetensors are read: convert the weights, or copy the *.safetensors files into the folder."
-        raise EnvironmentFault(f"{base_folder} has no *.safetensors.", mend)
+    base_folder = model_folder(base_of_adapter(folder), weights=True) if is_adapter else folder
     device = _device(config.device)
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(config.dtype) or (
-        torch.bfloat16 if device.type == "cuda" else torch.float32
-    )
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(config.dtype)
     processing.hf_config.get_text_config().attention_dropout = 0.0  # what samples must be what is scored
-    model: Any = AutoModelForImageTextToText.from_pretrained(
-        base_folder,
-        config=processing.hf_config,
-        dtype=dtype,
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=False,
-        attn_implementation="sdpa",
-    )
-    model.to(device)
+    model = _read_weights(base_folder, processing, dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)).to(device)
     if is_adapter:
         model = _with_adapter_of(folder, model, config)
     elif config.lora_rank:
         model = add_adapter(model, config, seed, base_path=str(base_folder.resolve()) if Path(config.path).is_dir() else config.path)
     return Policy(model, processing, config, keep_reference=keep_reference, adapter_is_fresh=not is_adapter)
+
+
+def _read_weights(folder: Path, processing: Processing, dtype: torch.dtype) -> Any:
+    """The stock model of a folder. transformers would draw weights that a folder lacks at random and go on: here that is a fault."""
+    from safetensors import SafetensorError
+    from transformers import AutoModelForImageTextToText
+
+    if not any(folder.glob(WEIGHTS)):
+        mend = "Only safetensors are read: convert the weights, or copy the *.safetensors files into the folder."
+        raise EnvironmentFault(f"{folder} has no {WEIGHTS}.", mend)
+    try:
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+            folder,
+            config=processing.hf_config,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+        )
+    except (OSError, SafetensorError, RuntimeError) as fault:
+        raise EnvironmentFault(f"The weights in {folder} cannot be read: {str(fault).splitlines()[0]}", "Copy the folder again.") from fault
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        what = f"{folder} lacks {len(missing)} of the model's weights, {missing[0]} among them."
+        raise EnvironmentFault(what, "Copy all of the model's *.safetensors files into the folder.")
+    return model
 
 
 def add_adapter(model: Any, config: PolicyConfig, seed: int, *, base_path: str | None = None) -> Any:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from videochat_r1.video.resize import Geometry
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
+FILES = ("*.json", "*.txt", "*.jinja")
+WEIGHTS = "*.safetensors"
 ADAPTER_FILE = "adapter_config.json"
 
 
@@ -61,6 +62,12 @@ class Processing:
         )
         unspelled = set(range(len(self.tokenizer), self.hf_config.get_text_config().vocab_size))
         return tuple(sorted((special | unspelled) - set(self.end_ids)))
+
+    @cached_property
+    def marks(self) -> re.Pattern[str]:
+        """The tokenizer's special tokens as they are written: text that a question must not hold."""
+        added = {token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special}
+        return re.compile("|".join(re.escape(token) for token in sorted(added | set(self.tokenizer.all_special_tokens))))
 
     @property
     def max_positions(self) -> int:
@@ -109,34 +116,46 @@ def load_processing(path: str) -> Processing:
     return Processing(hf_config=config, tokenizer=processor.tokenizer, processor=processor, extra_end_ids=tuple(ends))
 
 
-def model_folder(path: str) -> Path:
-    """The local folder of a model. A folder is taken as it is and nothing is looked for elsewhere; a name on the hub ("owner/model") is
-    taken from the local cache, and downloaded only where it is not there and HF_HUB_OFFLINE is not set.
+def model_folder(path: str, *, weights: bool = False) -> Path:
+    """The local folder of a model, with its weights only where they are asked for.
 
-    Raises UsageError where there is neither folder nor such a name, and EnvironmentFault where the hub cannot give it."""
+    A folder is taken as it is and nothing is looked for elsewhere; a name on the hub ("owner/model") is taken from the local cache, and
+    downloaded only where it is not whole there and HF_HUB_OFFLINE is not set. Raises UsageError where there is neither folder nor such a
+    name, and EnvironmentFault where the hub cannot give it."""
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder
     if not HUB_NAME.fullmatch(path) or folder.exists():
-        raise UsageError(
-            f"No model folder at {path!r}.",
-            "Give a folder with config.json, or a name on the Hugging Face hub such as Qwen/Qwen2.5-VL-3B-Instruct.",
-        )
+        mend = "Give a folder with config.json, or a name on the Hugging Face hub such as Qwen/Qwen2.5-VL-3B-Instruct."
+        raise UsageError(f"No model folder at {path!r}.", mend)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(path, allow_patterns=list(FILES), local_files_only=True))
+        folder = Path(snapshot_download(path, local_files_only=True))
+        if _is_whole(folder, weights):
+            return folder
     except LocalEntryNotFoundError:
-        if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
-            mend = f"Download it where there is a network (hf download {path}), or unset HF_HUB_OFFLINE."
-            raise EnvironmentFault(f"{path} is not a folder here nor in the local cache, and HF_HUB_OFFLINE is set.", mend) from None
+        pass
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
+        mend = f"Download it where there is a network (hf download {path}), or unset HF_HUB_OFFLINE."
+        raise EnvironmentFault(f"{path} is no folder here, not whole in the local cache, and HF_HUB_OFFLINE is set.", mend)
     try:
-        return Path(snapshot_download(path, allow_patterns=list(FILES)))
+        return Path(snapshot_download(path, allow_patterns=[*FILES, *([WEIGHTS] if weights else [])]))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as fault:
         raise EnvironmentFault(
-            f"The hub gave no {path}: {type(fault).__name__}.", "Check the name and the network, or give a local folder."
+            f"The hub gave no {path}: {type(fault).__name__}.", "Check name and network, or give a local folder."
         ) from fault
+
+
+def _is_whole(folder: Path, weights: bool) -> bool:
+    """Whether a snapshot in the cache, which may hold a part of the model's files, has what is needed."""
+    if not (folder / "config.json").is_file() and not (folder / ADAPTER_FILE).is_file():
+        return False
+    index = folder / "model.safetensors.index.json"
+    if weights and index.is_file():
+        return all((folder / name).is_file() for name in set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    return not weights or any(folder.glob(WEIGHTS))
 
 
 def base_of_adapter(folder: Path) -> str:

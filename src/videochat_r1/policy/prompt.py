@@ -5,10 +5,8 @@ once, with one placeholder a run of video tokens, and the runs are spread out af
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -88,7 +86,7 @@ def _compact_ids(
     policy: Processing, question: str, grid_thw: tuple[int, int, int], times_s: Sequence[float], order: Order, sample_id: str
 ) -> tuple[list[int], list[int]]:
     """Ids with one placeholder for each run of video tokens, and the length of each run."""
-    if mark := _marks(tuple(policy.tokenizer.all_special_tokens), policy.tokenizer).search(question):
+    if mark := policy.marks.search(question):
         raise DataError(f"{sample_id}: its text holds {mark.group()}, a mark of the model's own.", "Take the mark out of the annotation.")
     before, after = _chat(policy, order)
     video, runs = policy.family.video_text(grid_thw, times_s, policy.hf_config)
@@ -98,12 +96,6 @@ def _compact_ids(
     except (UnicodeEncodeError, TypeError) as fault:
         raise DataError(f"{sample_id}: its text is not Unicode ({type(fault).__name__}).", "Save the annotation file as UTF-8.") from fault
     return ids, runs
-
-
-@lru_cache(maxsize=8)
-def _marks(special: tuple[str, ...], tokenizer: Any) -> re.Pattern[str]:
-    named = {*special, *(added.content for added in tokenizer.added_tokens_decoder.values() if added.special)}
-    return re.compile("|".join(re.escape(token) for token in sorted(named)))
 
 
 def _chat(policy: Processing, order: Order) -> tuple[str, str]:
