@@ -11,13 +11,21 @@ ROWS = {
     "mixed lengths, one token, none": ([7], [(5, 1, 0, 4)]),
     "groups that differ in size": ([4, 9, 1], [(2, 6), (3, 3, 1, 8, 2), (1,)]),
     "a prompt alone among groups": ([5, 3, 6], [(4, 2), (), (0, 0)]),
-    "longer than a kernel's block": ([150], [(70, 129, 3), ]),
+    "longer than a kernel's block": (
+        [150],
+        [
+            (70, 129, 3),
+        ],
+    ),
 }
 
 
 def states(row, heads=4, kv_heads=2, size=16, dtype=torch.float32, device="cpu"):
     draw = torch.Generator().manual_seed(row.length)
-    return [torch.randn(1, row.length, n, size, generator=draw).to(device, dtype).transpose(1, 2).requires_grad_() for n in (heads, kv_heads, kv_heads)]
+    return [
+        torch.randn(1, row.length, n, size, generator=draw).to(device, dtype).transpose(1, 2).requires_grad_()
+        for n in (heads, kv_heads, kv_heads)
+    ]
 
 
 def attend(row, q, k, v, weight):

@@ -25,7 +25,9 @@ def whole(head, hidden, targets):
 
 @pytest.mark.parametrize("tile_bytes", [1, 4 * 50 * 7, 1 << 20], ids=["a row a tile", "7 rows a tile", "one tile"])
 @pytest.mark.parametrize("trained", [True, False], ids=["trained head", "frozen head"])
-@pytest.mark.parametrize("wrap", [lambda linear: linear, Wrapped, lambda linear: nn.Sequential(linear, nn.Identity())], ids=["plain", "wrapped", "sequential"])
+@pytest.mark.parametrize(
+    "wrap", [lambda linear: linear, Wrapped, lambda linear: nn.Sequential(linear, nn.Identity())], ids=["plain", "wrapped", "sequential"]
+)
 def test_scores_and_gradients_equal_the_whole_softmax(wrap, trained, tile_bytes):
     torch.manual_seed(0)
     linear = nn.Linear(16, 50, bias=False).requires_grad_(trained)

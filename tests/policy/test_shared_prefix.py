@@ -2,12 +2,16 @@
 
 import pytest
 import torch
-
 from tests.tiny import FAMILIES, tiny_clip, tiny_completion, tiny_policy, tiny_prompt
+
 from videochat_r1.policy.logprobs import logprobs
 from videochat_r1.policy.shared_prefix import pack, row_tokens, shared_logprobs
 
-TEXTS = [["<answer>0.5 to 1.5</answer>", "?", "It turns at once. <answer>1.0 to 2.0</answer>"], ["A"], ["<answer>3</answer>", "no", "<answer>12.5</answer>", ""]]
+TEXTS = [
+    ["<answer>0.5 to 1.5</answer>", "?", "It turns at once. <answer>1.0 to 2.0</answer>"],
+    ["A"],
+    ["<answer>3</answer>", "no", "<answer>12.5</answer>", ""],
+]
 TRAINED = {
     "full": {},
     "full, tower too": {"train_vision": True},
@@ -89,26 +93,35 @@ def test_the_reference_is_scored_in_the_same_way(family):
     torch.testing.assert_close(reference[0].logprobs[2], expected.logprobs[2], atol=1e-5, rtol=0)
 
 
-def test_the_stock_attention_is_back_after_a_call_and_after_a_fault():
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_stock_forward_stays_what_it_was(family):
+    policy = tiny_policy(family, keep_reference=False)
+    prompts, completions = groups(policy)
+    padded = {"input_ids": torch.tensor([[7, 7, 5, 6], [1, 2, 3, 4]]), "attention_mask": torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])}
+    with torch.no_grad():
+        before, padded_before = logprobs(policy, prompts[0], completions[0]), policy.base(**padded).logits
+        shared_logprobs(policy, prompts, completions, policy.vision(prompts))
+        after, padded_after = logprobs(policy, prompts[0], completions[0]), policy.base(**padded).logits
+    assert all(torch.equal(a, b) for a, b in zip(before.logprobs, after.logprobs, strict=True))
+    assert torch.equal(padded_before[0, 2:], padded_after[0, 2:]) and torch.equal(padded_before[1], padded_after[1])
+
+
+def test_attention_dropout_is_refused():
     policy = tiny_policy("qwen3_vl", keep_reference=False)
     prompts, completions = groups(policy)
-    config = policy.base.model.language_model.config
-    before = config._attn_implementation
-    shared_logprobs(policy, prompts, completions, policy.vision(prompts))
-    assert config._attn_implementation == before == "sdpa"
-    config.attention_dropout = 0.1
-    policy.base.model.language_model.layers[0].self_attn.attention_dropout = 0.1
-    policy.base.model.language_model.layers[0].self_attn.training = True
+    for layer in policy.base.model.language_model.layers:
+        layer.self_attn.attention_dropout, layer.self_attn.training = 0.1, True
     with pytest.raises(ValueError, match="dropout"):
         shared_logprobs(policy, prompts, completions, policy.vision(prompts))
-    assert config._attn_implementation == "sdpa"
 
 
 def test_a_row_is_prompts_and_tails_without_their_last_tokens():
     policy = tiny_policy("qwen2_5_vl", keep_reference=False)
     prompts, completions = groups(policy)
     row = pack(policy, prompts, completions)
-    assert len(row.ids_L) == sum(row_tokens(len(prompt), [len(each) for each in group]) for prompt, group in zip(prompts, completions, strict=True))
+    assert len(row.ids_L) == sum(
+        row_tokens(len(prompt), [len(each) for each in group]) for prompt, group in zip(prompts, completions, strict=True)
+    )
     written = [token for group in completions for each in group for token in each.ids_T.tolist()]
     assert row.targets_N.tolist() == written
     first, second = prompts[0], len(completions[0][0])

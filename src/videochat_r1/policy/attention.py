@@ -2,19 +2,20 @@
 
 A stock transformers model calls the attention function that its config names and hands it every extra keyword of its forward. We register
 one function under the name ATTENTION; it passes queries, keys and values to the `layout` among those keywords. A layout knows which tokens
-of a row belong together, so no model code is copied and no mask over the row is built.
+of a row belong together, so no model code is copied and no mask over the row is built. Without a layout it is transformers' "sdpa".
 
 `SharedRow` is the layout `[prompt | c_1 | ... | c_G]` of one or more groups in one row: each completion sees its prompt and itself. Its
 attention is taken in two parts that are merged by their log-sum-exps:
     own     every prompt and every completion causally over itself
     shared  all completions of a group over their prompt's keys, which are never copied G times
 The gradient of each part needs nothing of the other but the merged output and log-sum-exp, as in Liu et al. 2023, Ring Attention,
-arXiv:2310.01889, so flash kernels serve both ways. Axes: L row, H query heads, K key/value heads, D head size, S tokens of a group's tails."""
+arXiv:2310.01889, so flash kernels serve both ways.
+
+Axes: L row, H query heads, K key/value heads, D head size, S tokens of a group's tails."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -22,14 +23,17 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from videochat_r1.policy import flash
 
 ATTENTION = "videochat_r1_layout"
 
 Backend = Literal["segments", "portable", "dense"]
-"""segments: flash kernels where the device has them, else portable. portable: the same in plain operations. dense: one masked call, the oracle."""
+"""segments: flash kernels where the device has them, else portable. portable: the same in plain operations. dense: one masked call, to
+hold the others to."""
 
 
 class Layout(Protocol):
@@ -41,31 +45,42 @@ class Layout(Protocol):
 
 
 def attend_by_layout(
-    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, *, layout: Layout, scaling: float, dropout: float = 0.0, **_: Any
-) -> tuple[Tensor, None]:
-    """The function behind ATTENTION. Raises ValueError where attention dropout is on: no layout implements it."""
-    if dropout:
-        raise ValueError(f"attention dropout {dropout} is not supported: set attention_dropout to 0.0 in the model's config")
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    layout: Layout | None = None,
+    **forward: Any,
+) -> tuple[Tensor, Any]:
+    """The function behind ATTENTION: by the layout, or where none is given as transformers' "sdpa" does it.
+
+    Raises ValueError where a layout meets attention dropout: none implements it."""
+    if layout is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **forward)
+    if forward.get("dropout"):
+        raise ValueError(f"attention dropout {forward['dropout']} is not supported: set attention_dropout to 0.0 in the model's config")
     layer = module.layer_idx
     assert isinstance(layer, int)
-    return layout.attend(layer, query.to(value.dtype), key.to(value.dtype), value, scaling), None
+    return layout.attend(layer, query.to(value.dtype), key.to(value.dtype), value, forward["scaling"]), None
 
 
 AttentionInterface.register(ATTENTION, attend_by_layout)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
-@contextmanager
-def layouts_in(model: Any) -> Iterator[None]:
-    """Inside it the language model of a stock ...ForConditionalGeneration attends by the `layout` keyword of its forward.
+def by_layout(model: Any, layout: Layout) -> dict[str, Any]:
+    """What to add to a forward of the language model of a stock ...ForConditionalGeneration, so that it attends by the layout.
 
-    The name has no mask function, so transformers (5.17 and 5.23) builds no mask for it."""
+    The model's config names ATTENTION from then on: a checkpointed layer attends again in the backward pass, long after this forward.
+    Forwards without a layout stay what "sdpa" makes of them. The ready four-axis mask keeps transformers (5.17 and 5.23) from building
+    one."""
     config = model.get_decoder().config
-    before = config._attn_implementation
-    config._attn_implementation = ATTENTION
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
+    if config._attn_implementation != ATTENTION:
+        config._attn_implementation = ATTENTION
+    unread = torch.empty(1, 1, 1, 1, dtype=torch.bool, device="meta")
+    return {"layout": layout, "attention_mask": unread, "use_cache": False}
 
 
 @dataclass(frozen=True)
@@ -110,7 +125,7 @@ class SharedRow:
         kernel = flash.kernel_for(q_BHLD, k_BKLD) if self.backend == "segments" else None
         if kernel is None:
             return _portable(self, q_BHLD, k_BKLD, v_BKLD, scale)
-        out_HLD: Tensor = flash.MergedAttention.apply(q_BHLD[0], k_BKLD[0], v_BKLD[0], self, kernel, scale)  # type: ignore[no-untyped-call]
+        out_HLD: Tensor = flash.MergedAttention.apply(q_BHLD[0], k_BKLD[0], v_BKLD[0], self, kernel, scale)
         return out_HLD.transpose(0, 1)[None]
 
     @cached_property
@@ -149,7 +164,9 @@ class SharedRow:
     @cached_property
     def prompt_index(self) -> Tensor:
         """Where in the row the tokens of those prompts stand that have tails."""
-        return torch.cat([torch.arange(place.start, place.split) for place in self.places if sum(place.tails)] or [torch.arange(0)]).to(self.device)
+        return torch.cat([torch.arange(place.start, place.split) for place in self.places if sum(place.tails)] or [torch.arange(0)]).to(
+            self.device
+        )
 
     @cached_property
     def paddings(self) -> tuple[Padding | None, ...]:
@@ -212,10 +229,14 @@ def _portable(row: SharedRow, q: Tensor, k: Tensor, v: Tensor, scale: float) -> 
     for place, padding in zip(row.places, row.paddings, strict=True):
         prompt, tail = slice(place.start, place.split), slice(place.split, place.end)
         kp, vp = k[:, :, prompt], v[:, :, prompt]
-        parts.append(F.scaled_dot_product_attention(q[:, :, prompt], _repeat(kp, repeats), _repeat(vp, repeats), is_causal=True, scale=scale)[0])
+        parts.append(
+            F.scaled_dot_product_attention(q[:, :, prompt], _repeat(kp, repeats), _repeat(vp, repeats), is_causal=True, scale=scale)[0]
+        )
         if padding is None:
             continue
-        q_GHTD, k_GHTD, v_GHTD = (padding.spread(x) for x in (q[0, :, tail], _repeat(k[:, :, tail], repeats)[0], _repeat(v[:, :, tail], repeats)[0]))
+        q_GHTD, k_GHTD, v_GHTD = (
+            padding.spread(x) for x in (q[0, :, tail], _repeat(k[:, :, tail], repeats)[0], _repeat(v[:, :, tail], repeats)[0])
+        )
         count, longest = padding.count, padding.longest
         folded = q_GHTD.transpose(0, 1).reshape(kv_heads, repeats * count * longest, size)
         shared = (folded @ kp[0].transpose(1, 2)) * scale

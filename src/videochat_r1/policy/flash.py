@@ -24,7 +24,9 @@ class Kernel(Protocol):
         """(out, lse)."""
         ...
 
-    def backward(self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, row: SharedRow, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(
+        self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, row: SharedRow, scale: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of q, k, v."""
         ...
 
@@ -87,7 +89,9 @@ class CpuKernel:
             out[:, tail], lse[:, tail] = merge(shared.reshape(heads, -1, size), shared_lse.reshape(heads, -1), own, own_lse)
         return out, lse
 
-    def backward(self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, row: SharedRow, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(
+        self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, row: SharedRow, scale: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         heads, kv_heads, size = q.shape[0], k.shape[0], q.shape[2]
         repeats = heads // kv_heads
         dq, dk, dv = (x.new_empty(row.length, x.shape[0], size).transpose(0, 1) for x in (q, k, v))
@@ -105,7 +109,9 @@ class CpuKernel:
             dv[:, prompt] += shared[2][0]
             # Slots past a tail's end: no gradient comes in, and an infinite log-sum-exp gives them no weight.
             given = [padding.place(x[:, tail], 0.0) for x in (grad, q, out)] + [padding.place(lse[:, tail], float("inf"))]
-            own = _attend_backward(given, _expand(padding.spread(k[:, tail]), repeats), _expand(padding.spread(v[:, tail]), repeats), True, scale)
+            own = _attend_backward(
+                given, _expand(padding.spread(k[:, tail]), repeats), _expand(padding.spread(v[:, tail]), repeats), True, scale
+            )
             dq[:, tail] = padding.gather(own[0]) + shared[0].reshape(heads, -1, size)
             dk[:, tail], dv[:, tail] = padding.gather(_reduce(own[1], repeats)), padding.gather(_reduce(own[2], repeats))
         return dq, dk, dv
@@ -124,7 +130,9 @@ class CudaKernel:
             out[tail], lse[:, tail] = merged, merged_lse.transpose(0, 1)
         return out.transpose(0, 1), lse
 
-    def backward(self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, row: SharedRow, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(
+        self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, row: SharedRow, scale: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         grad_LHD, q_LHD, k_LKD, v_LKD, out_LHD = (x.transpose(0, 1) for x in (grad, q, k, v, out))
         grad_LHD = grad_LHD.contiguous()
         dq, dk, dv = _varlen_backward(grad_LHD, q_LHD, k_LKD, v_LKD, out_LHD, lse, row.segment_bounds, row.segment_bounds, True, scale)
@@ -153,13 +161,26 @@ def _attend_backward(given: list[Tensor], k: Tensor, v: Tensor, causal: bool, sc
     return dq, dk, dv
 
 
-def _varlen(q: Tensor, k: Tensor, v: Tensor, q_bounds: tuple[Tensor, int], k_bounds: tuple[Tensor, int], causal: bool, scale: float) -> tuple[Tensor, Tensor]:
-    out, lse, *_ = aten._flash_attention_forward(q, k, v, q_bounds[0], k_bounds[0], q_bounds[1], k_bounds[1], 0.0, causal, False, scale=scale)
+def _varlen(
+    q: Tensor, k: Tensor, v: Tensor, q_bounds: tuple[Tensor, int], k_bounds: tuple[Tensor, int], causal: bool, scale: float
+) -> tuple[Tensor, Tensor]:
+    out, lse, *_ = aten._flash_attention_forward(
+        q, k, v, q_bounds[0], k_bounds[0], q_bounds[1], k_bounds[1], 0.0, causal, False, scale=scale
+    )
     return out, lse
 
 
 def _varlen_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, q_bounds: tuple[Tensor, int], k_bounds: tuple[Tensor, int], causal: bool, scale: float
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    q_bounds: tuple[Tensor, int],
+    k_bounds: tuple[Tensor, int],
+    causal: bool,
+    scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     no_dropout = torch.empty(2, dtype=torch.uint64, device=q.device)
     edges = (q_bounds[0], k_bounds[0], q_bounds[1], k_bounds[1])

@@ -35,7 +35,7 @@ def score_tokens(head: nn.Module, hidden_ND: Tensor, targets_N: Tensor, *, tile_
         and not head._forward_hooks
         and not torch.is_autocast_enabled(hidden_ND.device.type)
     ):
-        logprobs_N, entropies_N = _PlainHead.apply(hidden_ND, head.weight, targets_N, rows, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
+        logprobs_N, entropies_N = _PlainHead.apply(hidden_ND, head.weight, targets_N, rows, torch.is_grad_enabled())
         return logprobs_N, entropies_N
     logprobs: list[Tensor] = []
     entropies: list[Tensor] = []

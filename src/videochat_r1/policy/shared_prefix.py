@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from videochat_r1.policy.attention import Backend, Layout, SharedRow, layouts_in
+from videochat_r1.policy.attention import Backend, Layout, SharedRow, by_layout
 from videochat_r1.policy.families.base import VisionFeatures
 from videochat_r1.policy.head import score_tokens
 from videochat_r1.policy.logprobs import TokenScores
@@ -42,9 +42,8 @@ def shared_logprobs(
     here. Log-probabilities are of the full softmax at temperature 1, forbidden ids included, as completions record them.
     Raises ValueError where lengths, features or placeholders do not fit together."""
     if not prompts or len(completions) != len(prompts) or len(features) != len(prompts):
-        raise ValueError(
-            f"{len(prompts)} prompts, {len(completions)} groups of completions, {len(features)} videos: one of each for a group, and a group at least"
-        )
+        given = f"{len(prompts)} prompts, {len(completions)} groups of completions, {len(features)} videos"
+        raise ValueError(f"{given}: one of each for a group, and a group at least")
     row = pack(policy, prompts, completions)
     layout = SharedRow([len(prompt) for prompt in prompts], row.tails, policy.device, backend)
     hidden_LD = row_hidden(policy, row, features, layout)
@@ -109,8 +108,6 @@ def row_hidden(policy: Policy, row: Row, features: Sequence[VisionFeatures], lay
     if tokens:
         embeds_LD = embeds_LD.index_copy(0, places_V, torch.cat([each.embeds_VD for each in features]).to(embeds_LD.dtype))
     video_1L, seen = (row.video_L[None], features) if tokens else (None, ())
-    with layouts_in(policy.base):
-        hidden_1LD = policy.family.hidden(
-            policy.base, embeds_LD[None], row.positions_3L[:, None], seen, video_1L, layout=layout, attention_mask=None, use_cache=False
-        )
+    forward = by_layout(policy.base, layout)
+    hidden_1LD = policy.family.hidden(policy.base, embeds_LD[None], row.positions_3L[:, None], seen, video_1L, **forward)
     return hidden_1LD[0]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from videochat_r1 import plugins
 from videochat_r1.section import Section, refused, warned
 from videochat_r1.types import Completion, Prompt
+
+if TYPE_CHECKING:
+    from videochat_r1.policy.families.base import VisionFeatures
 
 
 class Sampling(Section):
@@ -24,8 +27,17 @@ class Sampling(Section):
 class Engine(Protocol):
     """Completes prompts. The result does not depend on which prompts are completed together."""
 
-    def complete(self, prompts: Sequence[Prompt], *, per_prompt: int, sampling: Sampling, seeds: Sequence[int]) -> list[list[Completion]]:
-        """per_prompt completions of each prompt. seeds: one a prompt; completion g of it is drawn with `completion_seed(seed, g)`."""
+    def complete(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        per_prompt: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+        features: Sequence[VisionFeatures] | None = None,
+    ) -> list[list[Completion]]:
+        """per_prompt completions of each prompt. seeds: one a prompt; completion g of it is drawn with `completion_seed(seed, g)`.
+        features: what the policy's tower made of each video, for an engine that can use it."""
         ...
 
 
@@ -33,6 +45,11 @@ def seed_of(*parts: object) -> int:
     """A 63-bit seed from anything with a stable repr: the same on every machine and in every process."""
     digest = hashlib.sha256("\x1f".join(repr(part) for part in parts).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def completion_seed(seed: int, index: int) -> int:
+    """The seed of one completion of a prompt, from the prompt's seed and the completion's index."""
+    return seed_of(seed, "completion", index)
 
 
 def load_engine(name: str) -> type:
