@@ -222,7 +222,7 @@ def trial_report(folder: Path, **changes: Any) -> Report:
         "title": "A small model learns to find and follow",
         "payload": payload(),
         "notes": (
-            "The base model's target labels were lazy by design: it was shown the whole video and the first box as answers more often than true ones.",
+            "The base model's target labels were lazy by design: mostly the whole video, or the first box again.",
             "The harder levels were never trained on.",
         ),
         "commands": ("videochat-r1 demo --out runs/demo",),

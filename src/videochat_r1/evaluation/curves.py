@@ -29,6 +29,7 @@ HEALTH = {
     "frac_reward_zero_std": "Groups of equal rewards",
     "reward_std": "Reward spread in a group",
     "grad_norm": "Gradient norm",
+    "rollout_logprob_gap/mean": "Log-prob gap, rollout to policy",
 }
 
 
@@ -97,8 +98,11 @@ def health_series(rows: Sequence[dict[str, float]]) -> list[Series]:
 
 
 def phase_seconds(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Seconds spent in each phase over the whole run, longest first."""
+    """Seconds spent in each phase over the whole run, longest first; what "seconds/step" has beyond its phases is "other"."""
     totals = {key.removeprefix("seconds/"): sum(row.get(key, 0.0) for row in rows) for key in _keys(rows) if key.startswith("seconds/")}
+    whole = totals.pop("step", 0.0)
+    if whole > sum(totals.values()):
+        totals["other"] = totals.get("other", 0.0) + whole - sum(totals.values())
     return dict(sorted(totals.items(), key=lambda item: -item[1]))
 
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from videochat_r1.evaluation.curves import NOT_TASKS
-from videochat_r1.evaluation.legend import one_line, task_name
+from videochat_r1.evaluation.legend import one_line, plain, task_name
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -67,7 +67,7 @@ class Live:
         """A line of its own, above the bar."""
         from rich.text import Text
 
-        self.console.print(Text(one_line(text, 500)), soft_wrap=True)
+        self.console.print(Text(plain(text, 500)), soft_wrap=True)
 
     def on_step(self, row: Mapping[str, Any]) -> None:
         """Take one row of metrics.jsonl; without a "step" it is the next one."""

@@ -28,12 +28,15 @@ from videochat_r1.evaluation.tables import (
 if TYPE_CHECKING:
     from videochat_r1.evaluation.report import Report
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$:@-])")
+_WEB = re.compile(r"(www)\.", re.IGNORECASE)
+_SPECIAL = re.compile(r"([\\`*_\[\]#|~$@]|:(?=//))")  # an unescaped @ makes a mail address of R@0.5
+_START = re.compile(r"^(\d*)([-+.)])")  # would begin a list
 
 
 def escaped(text: object, longest: int = 400) -> str:
     """A text on one line that Markdown shows as it is: no markup, link, mention, cell or HTML can be made of it."""
-    return _SPECIAL.sub(r"\\\1", html.escape(one_line(text, longest), quote=False))
+    safe = _SPECIAL.sub(r"\\\1", html.escape(one_line(text, longest), quote=False))
+    return _START.sub(r"\1\\\2", _WEB.sub(r"\1\\.", safe))
 
 
 def render_markdown(report: Report, metrics: Sequence[Mapping[str, float]], figures: Mapping[str, str]) -> str:
@@ -137,7 +140,7 @@ def _level_table(table: Sequence[tuple[str, Row]]) -> str:
 
 
 def _examples(examples: Sequence[Example], figures: Mapping[str, str]) -> list[str]:
-    parts = ["## Examples", chosen_text(examples)] if examples else []
+    parts = ["## Examples", escaped(chosen_text(examples), 2000)] if examples else []
     for number, example in enumerate(examples, start=1):
         models = in_order(example.answers)
         parts.append(f"### {escaped(task_name(example.sample.task))}: {escaped(example.why or example.sample.id)}")
@@ -148,7 +151,7 @@ def _examples(examples: Sequence[Example], figures: Mapping[str, str]) -> list[s
             answer = example.answers[model]
             earned = ", ".join(f"{escaped(name, 40)} {value:.2f}" for name, value in answer.rewards.items())
             read = answer_words(answer.reading.answer, answer.reading.reason)
-            body.append([escaped(look(model, models).name), escaped(read, 300), earned, escaped(answer.text, 300)])
+            body.append([escaped(look(model, models).name), escaped(read, 300), earned, escaped(answer.text, 160)])
         parts.append(_grid(["", "Read as", "Earned", "Written"], body, left=4))
     return parts
 

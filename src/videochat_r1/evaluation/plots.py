@@ -235,7 +235,7 @@ class Sheet:
         self.axes.set_ylim(height_in, 0)
 
     def words(self, x: float, y: float, text: str, **look_: Any) -> None:
-        self.axes.text(x, y, text, **{"va": "center", "fontsize": 8, **look_})
+        self.axes.text(x, y, one_line(text), **{"va": "center", "fontsize": 8, **look_})
 
     def picture(self, picture: Picture, x: float, y: float, width_in: float, height_in: float) -> None:
         """A frame in its cell, never stretched; small ones show their pixels."""
@@ -286,15 +286,16 @@ def example_figure(example: Example) -> Figure:
 
 
 def _heading(sheet: Sheet, example: Example, models: Sequence[str], title: Sequence[str]) -> float:
-    about = f"{task_name(example.sample.task)} · {one_line(example.sample.id, 60)}" + (f" · {example.why}" if example.why else "")
-    sheet.words(sheet.MARGIN_IN, 0.18, about, color=FAINT, fontsize=7.5)
+    about = " · ".join(filter(None, (one_line(task_name(example.sample.task), 24), one_line(example.sample.id, 36), example.why)))
+    sheet.words(sheet.MARGIN_IN, 0.18, one_line(about, 96), color=FAINT, fontsize=7.5)
     looks = [TRUTH, *(look(model, models) for model in models)]
     x = WIDTH_IN - sheet.MARGIN_IN
     for item in reversed(looks):
-        x -= 0.075 * len(item.name) + 0.34
+        name = one_line(item.name, 16)
+        x -= 0.068 * len(name) + 0.4
         style: Any = (0, item.dash) if item.dash else "-"
         sheet.axes.plot([x, x + 0.22], [0.18, 0.18], color=item.colour, linewidth=2.2, linestyle=style, solid_capstyle="butt")
-        sheet.words(x + 0.28, 0.18, item.name, fontsize=7.5)
+        sheet.words(x + 0.28, 0.18, name, fontsize=7.5)
     for number, line in enumerate(title):
         sheet.words(sheet.MARGIN_IN, 0.42 + 0.17 * number, line, fontsize=9, fontweight="bold")
     return 0.4 + 0.17 * len(title)
@@ -321,7 +322,7 @@ def _draw_strip(sheet: Sheet, y: float, found: Strip, models: Sequence[str]) -> 
     sheet.words(sheet.MARGIN_IN, y + height_in + 0.14, "second", color=FAINT, fontsize=7.5)
     for number, model in enumerate(models):
         line = y + height_in + 0.32 + 0.17 * number
-        sheet.words(sheet.MARGIN_IN, line, f"{look(model, models).name} IoU", fontsize=7.5, color=look(model, models).colour)
+        sheet.words(sheet.MARGIN_IN, line, f"{one_line(look(model, models).name, 13)} IoU", fontsize=7.5, color=look(model, models).colour)
         mean_x = sheet.LEFT_IN + len(found.frames) * (width_in + 0.06) + 0.12
         sheet.words(mean_x, line, f"mean {found.overlaps[model]:.2f}", fontsize=7.5, fontweight="bold", color=look(model, models).colour)
     for place, frame in enumerate(found.frames):
@@ -369,7 +370,7 @@ def _draw_timeline(sheet: Sheet, y: float, found: Timeline, models: Sequence[str
     for number, (item, spans, score) in enumerate(lines):
         line = top + 0.24 * number
         sheet.rectangle(sheet.LEFT_IN, line + 0.03, room_in, 0.17, color=TRACK, zorder=0)
-        sheet.words(sheet.MARGIN_IN, line + 0.115, item.name, fontsize=8)
+        sheet.words(sheet.MARGIN_IN, line + 0.115, one_line(item.name, 16), fontsize=8)
         for start, end in spans:
             sheet.rectangle(x_of(start), line + 0.03, max(x_of(end) - x_of(start), 0.02), 0.17, color=item.colour, zorder=3)
         sheet.words(
@@ -424,7 +425,7 @@ def _draw_answers(sheet: Sheet, y: float, example: Example, models: Sequence[str
     ]
     for number, (item, words) in enumerate(said):
         line = y + 0.1 + 0.2 * number
-        sheet.words(sheet.MARGIN_IN, line, item.name, color=item.colour, fontweight="bold")
+        sheet.words(sheet.MARGIN_IN, line, one_line(item.name, 16), color=item.colour, fontweight="bold")
         sheet.words(sheet.LEFT_IN, line, one_line(words, 125))
 
 

@@ -55,13 +55,13 @@ class Row:
 
     @property
     def change(self) -> tuple[str, Cell, str, Cell] | None:
-        """(name, figure) before and after: the base and the tuned model, else the first and the last; None with fewer than two figures."""
-        known = [name for name in self.models if self.models[name].value is not None]
-        if len(known) < 2:
+        """(name, figure) before and after: the base and the tuned model, else the first and the last; None without both figures."""
+        names = list(self.models)
+        before = "base" if "base" in names else names[0]
+        after = "rft" if "rft" in names else names[-1]
+        if before == after or self.models[before].value is None or self.models[after].value is None:
             return None
-        before = "base" if "base" in known else known[0]
-        after = "rft" if "rft" in known else known[-1]
-        return None if before == after else (before, self.models[before], after, self.models[after])
+        return before, self.models[before], after, self.models[after]
 
 
 def cell(figures: Mapping[str, Any], metric: str) -> Cell:
