@@ -16,7 +16,7 @@ BITS = 12
 
 
 def numbered(number: int, width: int, height: int) -> np.ndarray:
-    """An RGB picture that spells `number` in vertical black and white stripes, the highest bit at the left, over a red upper left corner."""
+    """An RGB picture that spells `number` in black and white stripes, the highest bit at the left, with a red upper left corner."""
     picture = np.zeros((height, width, 3), np.uint8)
     edges = np.linspace(0, width, BITS + 1).round().astype(int)
     for bit in range(BITS):
@@ -48,12 +48,13 @@ def write_film(
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
     pixel_aspect: Fraction | None = None,
-    matrix: Sequence[int] | None = None,
     sound: float = 0.0,
 ) -> Path:
-    """A film of `count` numbered pictures, at stamps_s where given. options are the encoder's; gop and B-frames as FFmpeg calls them: g, bf."""
+    """A film of `count` numbered pictures, at stamps_s where given. options are the encoder's; H.264 has a key frame in 8 and B-frames."""
+    if codec == "libx264":
+        options = {"g": "8", "bf": "2", "preset": "ultrafast"} | (options or {})
     with av.open(str(path), "w", options=container_options or {}) as container:
-        stream = container.add_stream(codec, rate=rate, options={"g": "8", "bf": "2", **(options or {})} if codec == "libx264" else options or {})
+        stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height = size
         stream.pix_fmt = pixels
         if time_base is None and stamps_s is not None:
@@ -62,8 +63,6 @@ def write_film(
             stream.codec_context.time_base = time_base
         if pixel_aspect is not None:
             stream.codec_context.sample_aspect_ratio = pixel_aspect
-        if matrix is not None:
-            stream.set_display_matrix(matrix)
         speaker = container.add_stream("aac", rate=16000) if sound else None
         for number in range(count):
             frame = av.VideoFrame.from_ndarray(numbered(number, *size), format="rgb24")
@@ -85,12 +84,16 @@ def write_sound(container: av.container.OutputContainer, speaker: av.AudioStream
     container.mux(speaker.encode(None))
 
 
-def all_frames(path: str | Path) -> tuple[list[float], list[torch.Tensor]]:
-    """Every frame of a file, decoded from the start without any of our code: seconds from the first, and RGB pictures (3, H, W)."""
+def all_frames(path: str | Path) -> tuple[list[float], list[av.VideoFrame]]:
+    """Every frame of a file, decoded from the start without any of our code, in order of display, with its second from the first."""
     with av.open(str(path)) as container:
-        frames = [(frame.pts * frame.time_base, torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)) for frame in container.decode(video=0)]
-    frames.sort(key=lambda pair: pair[0])
-    return [float(time - frames[0][0]) for time, _ in frames], [picture for _, picture in frames]
+        frames = sorted(container.decode(video=0), key=lambda frame: frame.pts)
+        return [float((frame.pts - frames[0].pts) * frame.time_base) for frame in frames], frames
+
+
+def rgb(frame: av.VideoFrame) -> torch.Tensor:
+    """(3, H, W), uint8."""
+    return torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
 
 
 def nearest(times_s: Sequence[float], wanted_s: Sequence[float]) -> list[int]:

@@ -142,9 +142,9 @@ def _asked(info: VideoInfo, config: VideoConfig, seconds: tuple[float, ...]) -> 
         raise fault("too_short", f"{info.path} ends at {info.duration_s:.1f} s, but {seconds[-1]:.1f} s is asked for.")
     if config.frames_per_box == 1:
         return tuple(seconds)
-    gap_s = seconds[-1] - seconds[-2] if len(seconds) > 1 else 0.0
-    nexts = (*seconds[1:], min(seconds[-1] + gap_s, max(info.last_s, seconds[-1])))
-    return tuple(moment for second, following in zip(seconds, nexts, strict=True) for moment in (second, (second + following) / 2))
+    halves = [(later - earlier) / 2 for earlier, later in pairwise(seconds)]
+    halves.append(min(halves[-1], max(info.last_s - seconds[-1], 0.0)) if halves else 0.0)  # after the last one as before it
+    return tuple(moment for second, half in zip(seconds, halves, strict=True) for moment in (second, second + half))
 
 
 def _brief(seconds: tuple[float, ...]) -> str:

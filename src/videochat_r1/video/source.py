@@ -19,7 +19,7 @@ from videochat_r1.video.faults import fault
 
 MAX_FRAME_PIXELS = 2**26  # 8192 x 8192: 8K films pass; a 16k x 16k picture would take 768 MiB as RGB
 MAX_FRAMES = 2**21  # nine hours at 60 frames a second
-READ_BYTES = 2**16
+READ_BYTES = 2**15
 
 _MOV_BOXES = frozenset((b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid", b"styp", b"moof", b"sidx"))
 _DECODER_OPTIONS = {"max_pixels": str(MAX_FRAME_PIXELS)}  # a header may lie: the decoder itself must refuse, before it allocates
@@ -103,7 +103,8 @@ def open_video(path: str, threads: int = 1) -> Iterator[tuple[InputContainer, Vi
             stream = _moving_pictures(path, container)
             if stream.codec_context is None:
                 name = _codec_name(path, kind)
-                raise fault(f"unsupported_codec:{name}" if name else "unreadable", f"No decoder here reads {path}: codec {name or 'unknown'}.")
+                what = f"No decoder here reads {path}, whose codec is {name or 'not named'}."
+                raise fault(f"unsupported_codec:{name}" if name else "unreadable", what)
             _bound(path, stream, threads)
             yield container, stream
 
@@ -114,6 +115,8 @@ def _refuse(*_: Any) -> Any:
 
 def _moving_pictures(path: str, container: InputContainer) -> VideoStream:
     """The first stream of pictures that is not a cover or a row of thumbnails."""
+    if not len(container.streams):
+        raise fault("unreadable", f"{path} has a header that names no stream.")
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     streams = [stream for stream in container.streams.video if not stream.disposition & covers]
     if not streams:
