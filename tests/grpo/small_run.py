@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from tests.tiny import tiny_clip, tiny_policy
+
 from videochat_r1.errors import VideoError
 from videochat_r1.grpo.config import GrpoConfig, TrainConfig
 from videochat_r1.grpo.log import RunFolder, read_rows, timing_keys
@@ -35,14 +36,27 @@ class DrawnLoader(ClipLoader):
 
 def letters(count, *, broken=()):
     return [
-        Sample(id=f"letters/{index}", task=LETTERS, video="broken" if index in broken else "drawn", question=f"say {index}", truth=Answer(label="aeiou"))
+        Sample(
+            id=f"letters/{index}",
+            task=LETTERS,
+            video="broken" if index in broken else "drawn",
+            question=f"say {index}",
+            truth=Answer(label="aeiou"),
+        )
         for index in range(count)
     ]
 
 
 def spans(count):
     return [
-        Sample(id=f"spans/{index}", task="temporal_grounding", video="drawn", question=f"it turns {index}", truth=Answer(spans=((0.1, 0.6),)), duration_s=1.0)
+        Sample(
+            id=f"spans/{index}",
+            task="temporal_grounding",
+            video="drawn",
+            question=f"it turns {index}",
+            truth=Answer(spans=((0.1, 0.6),)),
+            duration_s=1.0,
+        )
         for index in range(count)
     ]
 

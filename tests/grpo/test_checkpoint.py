@@ -113,7 +113,10 @@ def test_half_written_ones_are_swept(checkpoints):
     assert len(names(checkpoints)) == 1
 
 
-@pytest.mark.parametrize("point, newest, left", [("after_tensors", 1, 1), ("after_manifest", 1, 1), ("before_rename", 1, 1), ("after_rename", 2, 2), ("prune", 2, 1)])
+@pytest.mark.parametrize(
+    "point, newest, left",
+    [("after_tensors", 1, 1), ("after_manifest", 1, 1), ("before_rename", 1, 1), ("after_rename", 2, 2), ("prune", 2, 1)],
+)
 def test_killed_inside_the_write(tmp_path, point, newest, left):
     checkpoints = Checkpoints(folder=tmp_path / "checkpoints", run_id="a", keep=1)
     checkpoints.save(1, tensors_of(1), {})

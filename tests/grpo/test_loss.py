@@ -115,15 +115,17 @@ def trl_loss(name, config, batch):
     accelerator = SimpleNamespace(num_processes=1, reduce=lambda tensor, reduction: tensor, gather=lambda tensor: tensor)
     trainer = SimpleNamespace(
         aux_loss_enabled=False, top_entropy_quantile=1.0, off_policy_mask_threshold=None, beta=config.kl_weight, loss_type=kind,
-        importance_sampling_level=config.ratio, epsilon_low=config.clip_low, epsilon_high=config.clip_high, max_completion_length=config.constant_length,
+        importance_sampling_level=config.ratio, epsilon_low=config.clip_low, epsilon_high=config.clip_high,
+        max_completion_length=config.constant_length,
         use_vllm=False, _entropy_bonus_enabled=False, current_gradient_accumulation_steps=1, accelerator=accelerator, _metrics=metrics,
         args=SimpleNamespace(delta=None, use_bias_correction_kl=False, steps_per_generation=1), model=SimpleNamespace(training=True),
         _get_per_token_logps_and_entropies=lambda *args, **kwargs: (batch["logprobs_BT"], torch.ones_like(batch["logprobs_BT"]), None),
     )  # fmt: skip
     ones_BP = torch.ones(batch["mask_BT"].size(0), 3, dtype=torch.long)
     inputs = {
-        "prompt_ids": ones_BP, "prompt_mask": ones_BP, "completion_ids": batch["mask_BT"], "completion_mask": batch["mask_BT"], "advantages": batch["advantages_B"],
-        "old_per_token_logps": batch["old_BT"], "ref_per_token_logps": batch["reference_BT"], "num_items_in_batch": batch["mask_BT"].sum(),
+        "prompt_ids": ones_BP, "prompt_mask": ones_BP, "completion_ids": batch["mask_BT"], "completion_mask": batch["mask_BT"],
+        "advantages": batch["advantages_B"], "old_per_token_logps": batch["old_BT"], "ref_per_token_logps": batch["reference_BT"],
+        "num_items_in_batch": batch["mask_BT"].sum(),
     }  # fmt: skip
     loss = GRPOTrainer._compute_loss(trainer, None, inputs)
     return loss, metrics["train"]

@@ -38,7 +38,10 @@ def leads(rewards_G: Tensor) -> Tensor:
 
 
 def scaled_by_group(rewards_G: Tensor) -> Tensor:
-    """(r - mean) / (std + 1e-4), std with ddof 1: (G,) in, (G,) out, float32. Shao et al. 2024, arXiv:2402.03300, as VideoChat-R1's code ran it."""
+    """(r - mean) / (std + 1e-4), std with ddof 1: (G,) in, (G,) out, float32.
+
+    Shao et al. 2024, arXiv:2402.03300, with the floor and the ddof that VideoChat-R1's code ran with.
+    """
     return leads(rewards_G) / (rewards_G.double().std() + STD_FLOOR).float()
 
 

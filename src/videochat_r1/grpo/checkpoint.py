@@ -57,7 +57,10 @@ class Checkpoints:
     keep: int
 
     def save(self, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]) -> Path:
-        """Write a checkpoint; its folder. tensors: by file name (without ending) and tensor name. Raises NotWritten where the disk refuses."""
+        """Write a checkpoint and give its folder. tensors: by file name (without ending), then by tensor name.
+
+        Raises NotWritten where the disk refuses.
+        """
         draft = self.folder / f".tmp-step-{step:08d}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,6 @@
-"""How completions become updates of the policy, and how long, how fast and how safely that goes on. No torch here: `--help` reads this file."""
+"""How completions become updates of the policy, and how long, how fast and how safely that goes on.
+
+No torch here: `--help` reads this file."""
 
 from __future__ import annotations
 
@@ -14,14 +16,18 @@ class GrpoConfig(Section):
 
     group_size: int = refused(8, "completions of each prompt; at least 2")
     advantage: Literal["group_std", "centred", "task_std"] = refused(
-        "group_std", "what a reward's lead over its group's mean is divided by: the group's std (paper), nothing (Dr.GRPO), the task's moving std (EMA-GRPO)"
+        "group_std",
+        "what a reward's lead over its group's mean is divided by: its std (paper), nothing (Dr.GRPO), the task's moving std (EMA-GRPO)",
     )
     task_std_decay: float = refused(0.99, "task_std: how much of a task's moving moments each step keeps", ge=0.0, lt=1.0)
     aggregation: Literal["sequence_mean", "token_mean", "constant_length"] = refused(
-        "sequence_mean", "how token losses are averaged: each completion alike (paper), each token alike (DAPO), over a constant length (Dr.GRPO)"
+        "sequence_mean",
+        "how token losses are averaged: each completion alike (paper), each token alike (DAPO), over a constant length (Dr.GRPO)",
     )
     constant_length: int = refused(0, "constant_length: the length in tokens; 0 takes rollout.max_tokens", ge=0)
-    ratio: Literal["token", "sequence"] = refused("token", "the importance ratio is each token's (GRPO) or the sequence's geometric mean (GSPO)")
+    ratio: Literal["token", "sequence"] = refused(
+        "token", "the importance ratio is each token's (GRPO) or the sequence's geometric mean (GSPO)"
+    )
     clip_low: float = warned(0.2, "the ratio is held above 1 - clip_low", ge=0.0, le=1.0)
     clip_high: float = warned(0.2, "the ratio is held below 1 + clip_high; DAPO's clip-higher is 0.28", ge=0.0)
     kl_weight: float = warned(0.04, "weight of the KL to the reference (k3), per token; 0 loads no reference", ge=0.0)
@@ -49,12 +55,16 @@ class TrainConfig(Section):
     betas: tuple[float, float] = warned((0.9, 0.999), "AdamW's decay of its two moments")
     weight_decay: float = warned(0.0, "AdamW's weight decay", ge=0.0)
     grad_clip: float = warned(1.0, "the gradient's norm is held to this; 0 leaves it", ge=0.0)
-    token_budget: int = warned(16384, "tokens, prompts included, in one forward and backward pass; the gradient does not depend on it", ge=1)
+    token_budget: int = warned(
+        16384, "tokens, prompts included, in one forward and backward pass; the gradient does not depend on it", ge=1
+    )
     seed: int = refused(0, "of the samples' order and of every completion")
     checkpoint_every: int = free(50, "steps between checkpoints", ge=1)
     keep_checkpoints: int = free(2, "newest checkpoints that are kept", ge=1)
     checkpoint_failures: int = free(3, "checkpoints that may fail in a row (a full disk) before the run stops", ge=1)
-    plateau_steps: int = warned(0, "stop when the mean reward of so many steps is no better than that of as many before; 0 never stops early", ge=0)
+    plateau_steps: int = warned(
+        0, "stop when the mean reward of so many steps is no better than that of as many before; 0 never stops early", ge=0
+    )
     plateau_gain: float = warned(0.0, "what counts as better: at least this much more reward")
     nonfinite_steps: int = warned(3, "batches with non-finite numbers in a row that stop the run", ge=1)
     log_rollouts: bool = free(True, "write every completion to rollouts.jsonl")

@@ -120,7 +120,9 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.path / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise EnvironmentFault(f"The run folder {self.path} cannot be written: {error.strerror}.", "Choose another with --out.") from None
+            raise EnvironmentFault(
+                f"The run folder {self.path} cannot be written: {error.strerror}.", "Choose another with --out."
+            ) from None
         try:
             self._hold()
             if self.has_run and not resume:
@@ -161,7 +163,10 @@ class RunFolder:
         except OSError:
             same = False
         if not same:
-            raise EnvironmentFault(f"The run folder {self.path} was removed or replaced during the run.", "Nothing more can be saved; start again in a folder that stays.")
+            raise EnvironmentFault(
+                f"The run folder {self.path} was removed or replaced during the run.",
+                "Nothing more can be saved; start again in a folder that stays.",
+            )
 
     def commit(self) -> dict[str, int]:
         """Bring both logs to the disk; their sizes, for a checkpoint. Raises OSError where the disk refuses."""
@@ -177,14 +182,21 @@ class RunFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise EnvironmentFault(f"The run folder {self.path} cannot be locked: {error.strerror}.", "Choose a folder on a local disk with --out.") from None
-            raise EnvironmentFault(f"The run folder {self.path} is in use by {self._holder()}.", "Wait for that run, stop it, or choose another folder with --out.") from None
+                raise EnvironmentFault(
+                    f"The run folder {self.path} cannot be locked: {error.strerror}.", "Choose a folder on a local disk with --out."
+                ) from None
+            raise EnvironmentFault(
+                f"The run folder {self.path} is in use by {self._holder()}.",
+                "Wait for that run, stop it, or choose another folder with --out.",
+            ) from None
         holder = json_line({"pid": os.getpid(), "host": socket.gethostname(), "started": time.strftime("%Y-%m-%d %H:%M:%S %z")})
         try:
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, holder, 0)
         except OSError as error:
-            raise EnvironmentFault(f"The run folder {self.path} cannot be written: {error.strerror}.", "Make room, or choose another with --out.") from None
+            raise EnvironmentFault(
+                f"The run folder {self.path} cannot be written: {error.strerror}.", "Make room, or choose another with --out."
+            ) from None
 
     def _holder(self) -> str:
         try:
@@ -200,7 +212,9 @@ class RunFolder:
             try:
                 return str(json.loads(path.read_bytes())["run"])
             except (ValueError, KeyError, TypeError):
-                raise EnvironmentFault(f"{path} is damaged.", "It names the run that the checkpoints belong to; choose another folder with --out.") from None
+                raise EnvironmentFault(
+                    f"{path} is damaged.", "It names the run that the checkpoints belong to; choose another folder with --out."
+                ) from None
         run_id = uuid.uuid4().hex
         write_whole(path, json_line({"run": run_id, "created": time.strftime("%Y-%m-%d %H:%M:%S %z")}))
         return run_id

@@ -1,7 +1,7 @@
 """The loss of one batch, token by token, and how the tokens add up.
 
 Everything here is for one completion of T tokens; a batch's loss is the plain sum over its completions of `weight * sum over tokens`.
-`token_weights` holds every average that a loss takes over a batch, so the sum can be cut into any micro-batches: the gradient stays the same."""
+`token_weights` holds every average that a loss takes over a batch, so the sum can be cut into any micro-batches with the same gradient."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ from videochat_r1.grpo.config import GrpoConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["GrpoConfig", "TokenLosses", "clipped_objective_T", "gold_loss_T", "grpo_loss_T", "kl_k3_T", "sequence_ratio_T", "token_ratio_T", "token_weights"]
+__all__ = [
+    "GrpoConfig",
+    "TokenLosses",
+    "clipped_objective_T",
+    "gold_loss_T",
+    "grpo_loss_T",
+    "kl_k3_T",
+    "sequence_ratio_T",
+    "token_ratio_T",
+    "token_weights",
+]
 
 
 @dataclass(frozen=True, eq=False)

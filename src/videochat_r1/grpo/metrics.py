@@ -103,7 +103,9 @@ def gap_figures(completions: Sequence[Sequence[Completion]], watched: Sequence[S
     return {"rollout_logprob_gap/mean": float(gaps_T.mean()), "rollout_logprob_gap/max": float(gaps_T.max())}
 
 
-def update_figures(updates: Sequence[Sequence[Sequence[Watched]]], weights: Sequence[Sequence[float]], norms: Sequence[float]) -> dict[str, float]:
+def update_figures(
+    updates: Sequence[Sequence[Sequence[Watched]]], weights: Sequence[Sequence[float]], norms: Sequence[float]
+) -> dict[str, float]:
     """Loss, share of clipped tokens and gradient norm, each the mean over the batch's updates."""
     return {
         "loss": statistics.fmean(loss_of(watched, weights) for watched in updates),

@@ -15,7 +15,7 @@ from videochat_r1.grpo.config import TrainConfig
 
 
 def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
-    """The rate of step number `step`, from 1 to `steps`: a rise over the warm-up, then constant, or falling to 0 in a line or half a cosine."""
+    """The rate of step number `step`, from 1 to `steps`: a rise over the warm-up, then constant, or falling in a line or half a cosine."""
     if step <= config.warmup:
         return config.lr * step / config.warmup
     if config.schedule == "constant":
@@ -33,7 +33,9 @@ class Optimizer:
             name: weight if weight.dtype == torch.float32 else weight.detach().float().clone() for name, weight in self.parameters.items()
         }
         self.grad_clip = config.grad_clip
-        self._adamw = torch.optim.AdamW(list(self.masters.values()), lr=config.lr, betas=config.betas, eps=1e-8, weight_decay=config.weight_decay)
+        self._adamw = torch.optim.AdamW(
+            list(self.masters.values()), lr=config.lr, betas=config.betas, eps=1e-8, weight_decay=config.weight_decay
+        )
 
     def collect(self) -> None:
         """After a backward pass: move the gradients of low-precision weights to their masters, summed in float32."""

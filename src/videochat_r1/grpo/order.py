@@ -67,7 +67,7 @@ class Order:
         return Turn(position=position, sample=self.sources[source].samples[index], visit=visit)
 
     def _mixed(self, epoch: int) -> list[tuple[int, int, int]]:
-        """(source, index, visit) of one epoch. Each source is spread evenly over it, jittered, so every batch has each task in its share."""
+        """(source, index, visit) of one epoch. Each source is spread evenly over it, jittered: every batch has each in its share."""
         random_of_epoch = random.Random(seed_of("mix", self.seed, epoch))
         keyed: list[tuple[float, int, int, int]] = []
         for source, count in enumerate(self.counts):

@@ -32,7 +32,7 @@ def described(sections: Mapping[str, Section]) -> dict[str, Any]:
 
 
 def compare(before: Mapping[str, Any], sections: Mapping[str, Section]) -> list[Change]:
-    """Every field that differs from the recipe that `before` describes. A field that the old recipe did not have counts where it is not its default."""
+    """Every field that differs from the recipe that `before` describes. One it did not have counts where it is not default."""
     found: list[Change] = []
     for name, section in sections.items():
         found.extend(_changes(f"{name}.", before.get(name) or {}, section))
@@ -55,7 +55,11 @@ def require_resumable(before: Mapping[str, Any], sections: Mapping[str, Section]
 def unclassified(section: type[Section]) -> list[str]:
     """Fields of a section whose declaration does not say what a change means on resume."""
     kinds = ("free", "warned", "refused")
-    return [name for name, field in section.model_fields.items() if not isinstance(field.json_schema_extra, dict) or field.json_schema_extra.get("on_resume") not in kinds]
+    return [
+        name
+        for name, field in section.model_fields.items()
+        if not isinstance(field.json_schema_extra, dict) or field.json_schema_extra.get("on_resume") not in kinds
+    ]
 
 
 def _changes(prefix: str, before: Mapping[str, Any], section: Section) -> Iterator[Change]:
@@ -78,4 +82,10 @@ def _changes(prefix: str, before: Mapping[str, Any], section: Section) -> Iterat
 
 def _alike(value: Any, before: Any) -> bool:
     """Two lists of as many sections: compared one by one. A list of another length is a change of the whole field."""
-    return isinstance(value, list | tuple) and bool(value) and all(isinstance(each, Section) for each in value) and isinstance(before, list) and len(before) == len(value)
+    return (
+        isinstance(value, list | tuple)
+        and bool(value)
+        and all(isinstance(each, Section) for each in value)
+        and isinstance(before, list)
+        and len(before) == len(value)
+    )

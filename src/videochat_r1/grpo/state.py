@@ -50,9 +50,16 @@ def data_fingerprint(sources: Sequence[Source]) -> str:
     return digest.hexdigest()
 
 
+def seed_random(seed: int) -> None:
+    """Begin a run with the generators of torch, numpy and Python in a known state."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 (the global generator is what a user's code may draw from)
+    random.seed(seed)
+
+
 def random_tensors() -> dict[str, Tensor]:
     """The states of the random generators of torch, numpy and Python. Nothing here draws from them; a task or an engine of a user's may."""
-    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
     python = json.dumps(random.getstate()).encode()
     states = {
         "torch": torch.get_rng_state(),
@@ -70,7 +77,7 @@ def restore_random(states: Mapping[str, Tensor]) -> None:
     """Put the generators back to where `random_tensors` found them."""
     torch.set_rng_state(states["torch"])
     position, has_gauss = states["numpy_place"].tolist()
-    np.random.set_state(("MT19937", states["numpy"].numpy().astype(np.uint32), position, has_gauss, float(states["numpy_gauss"])))
+    np.random.set_state(("MT19937", states["numpy"].numpy().astype(np.uint32), position, has_gauss, float(states["numpy_gauss"])))  # noqa: NPY002
     version, internal, gauss = json.loads(bytes(states["python"].tolist()))
     random.setstate((version, tuple(internal), gauss))
     for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):

@@ -5,60 +5,54 @@ any instant and goes on from its last checkpoint to the same bits."""
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from videochat_r1.errors import DataError, EnvironmentFault, Interrupted, NumericalStop, UsageError, VideoError
+from videochat_r1.errors import DataError, EnvironmentFault, Interrupted, NumericalStop, UsageError
 from videochat_r1.grpo.advantage import TaskScales, advantages
+from videochat_r1.grpo.batches import Batch, batches, task_of
 from videochat_r1.grpo.checkpoint import Checkpoint, Checkpoints, NotWritten, bytes_of
 from videochat_r1.grpo.config import GrpoConfig, TrainConfig
 from videochat_r1.grpo.log import NOTES, RunFolder
 from videochat_r1.grpo.loss import token_weights
-from videochat_r1.grpo.metrics import Clock, completion_figures, gap_figures, learning_figures, loss_of, machine_figures, reward_figures, update_figures
+from videochat_r1.grpo.metrics import (
+    Clock,
+    completion_figures,
+    gap_figures,
+    learning_figures,
+    loss_of,
+    machine_figures,
+    reward_figures,
+    update_figures,
+)
 from videochat_r1.grpo.optimizer import Optimizer, learning_rate
 from videochat_r1.grpo.order import Order, Source, Turn
 from videochat_r1.grpo.recipe import described, require_resumable
+from videochat_r1.grpo.records import keep_nonfinite, rollout_rows
 from videochat_r1.grpo.signals import StopSignal
-from videochat_r1.grpo.state import Progress, data_fingerprint, plateau, random_tensors, restore_random
+from videochat_r1.grpo.state import Progress, data_fingerprint, plateau, random_tensors, restore_random, seed_random
 from videochat_r1.grpo.update import Learner, Lesson, Watched
 from videochat_r1.policy.families.base import VisionFeatures
 from videochat_r1.policy.model import Policy
-from videochat_r1.policy.prompt import encode_text, render
+from videochat_r1.policy.prompt import encode_text
 from videochat_r1.policy.shared_prefix import row_tokens
 from videochat_r1.rollout.base import Engine, Sampling, seed_of
 from videochat_r1.section import Section
-from videochat_r1.tasks.base import Asking, Task, judge, load_task
-from videochat_r1.types import Clip, Completion, Group, Prompt
-from videochat_r1.video.clips import ClipLoader, prefetch
+from videochat_r1.tasks.base import Asking, judge
+from videochat_r1.types import Completion, Group, Prompt
+from videochat_r1.video.clips import ClipLoader
 
 __all__ = ["GrpoConfig", "Outcome", "Source", "TrainConfig", "Trainer"]
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Batch:
-    """The prompts of one step, and where in the order the next step begins."""
-
-    turns: Sequence[Turn]
-    prompts: Sequence[Prompt]
-    position: int
-
-    @property
-    def tasks(self) -> list[str]:
-        return [turn.sample.task for turn in self.turns]
 
 
 @dataclass(frozen=True)
@@ -120,11 +114,11 @@ class Trainer:
         """
         self._resume()
         reason = "steps"
-        with StopSignal() as stop, closing(self._batches()) as batches:
+        with StopSignal() as stop, closing(self._batches()) as todo:
             for step in range(self.progress.step + 1, self.steps + 1):
                 clock = Clock()
                 with clock("data"):
-                    batch = next(batches)
+                    batch = next(todo)
                 row = self._step(step, batch, clock)
                 self._finish(step, batch, row, clock)
                 if plateau(self.progress.rewards, self.config.plateau_steps, self.config.plateau_gain):
@@ -132,7 +126,9 @@ class Trainer:
                 if stop.received or reason == "plateau" or step == self.steps or step % self.config.checkpoint_every == 0:
                     self._save()
                 if stop.received and reason == "steps" and step < self.steps:
-                    raise Interrupted(f"Stopped by {stop.received.name} after step {step} of {self.steps}; it is saved.", "Go on with --resume.")
+                    raise Interrupted(
+                        f"Stopped by {stop.received.name} after step {step} of {self.steps}; it is saved.", "Go on with --resume."
+                    )
                 if reason == "plateau":
                     break
         if self._saved_step != self.progress.step:
@@ -153,16 +149,21 @@ class Trainer:
                 completions = self._complete(batch, features)
             with clock("reward"):
                 groups = self._judge(batch, completions)
-                advantages_G = advantages(batch.tasks, [torch.tensor(group.totals, dtype=torch.float64) for group in groups], self.grpo, self.scales)
+                advantages_G = advantages(
+                    batch.tasks, [torch.tensor(group.totals, dtype=torch.float64) for group in groups], self.grpo, self.scales
+                )
             with clock("reference"):
                 reference = self.learner.reference_logprobs(batch.prompts, completions, features) if self.grpo.kl_weight else None
             lesson = self._lesson(batch, completions, [each.tolist() for each in advantages_G], reference)
             row = reward_figures(groups)
-            self._log_rollouts(step, groups, lesson)
+            if self.config.log_rollouts:
+                self.folder.logs["rollouts.jsonl"].append(rollout_rows(step, groups, lesson.advantages or []))
         row |= completion_figures(batch.tasks, completions)
         row |= self._update(step, batch, lesson, features, clock)
         row |= {f"counts/{name}": self.policy.counters[name] - counted.get(name, 0) for name in ("vision_passes", "prefills")}
-        row["tokens"] = sum(row_tokens(len(prompt), [len(each) for each in group]) for prompt, group in zip(batch.prompts, completions, strict=True))
+        row["tokens"] = sum(
+            row_tokens(len(prompt), [len(each) for each in group]) for prompt, group in zip(batch.prompts, completions, strict=True)
+        )
         return row
 
     def _update(self, step: int, batch: Batch, lesson: Lesson, features: list[VisionFeatures], clock: Clock) -> Row:
@@ -188,17 +189,23 @@ class Trainer:
         if lesson.advantages is not None:
             row |= gap_figures(lesson.completions, updates[0])
         if not is_finite:
-            self._dump(step, batch, lesson, updates[-1], row)
+            NOTES.warning("Step %d: loss or gradient is not finite; the update is skipped and the batch kept in nonfinite/.", step)
+            keep_nonfinite(self.folder.path / "nonfinite", step, [turn.sample.id for turn in batch.turns], lesson, updates[-1], row)
         return row
 
     def _finish(self, step: int, batch: Batch, row: Row, clock: Clock) -> None:
         """Note that the step is complete, and log it."""
         progress = self.progress
         progress.step, progress.position = step, batch.position
+        progress.quarantined += batch.unusable
         if "reward" in row:
             progress.rewards = [*progress.rewards, row["reward"]][-2 * self.config.plateau_steps :] if self.config.plateau_steps else []
         row = {"step": step, "epoch": batch.position / len(self.order), **row}
-        row |= {"counts/quarantined": progress.quarantined, "counts/skipped_updates": progress.skipped_updates, "counts/decodes": self.loader.counters["decodes"]}
+        row |= {
+            "counts/quarantined": progress.quarantined,
+            "counts/skipped_updates": progress.skipped_updates,
+            "counts/decodes": self.loader.counters["decodes"],
+        }
         row |= {"seconds/checkpoint": self._checkpoint_seconds, **clock.row(row["tokens"]), **machine_figures()}
         progress.seconds += row["seconds/step"] + self._checkpoint_seconds
         self._checkpoint_seconds = 0.0
@@ -208,40 +215,13 @@ class Trainer:
             self.on_step(row)
         if progress.nonfinite_in_a_row >= self.config.nonfinite_steps:
             what = f"Loss or gradient was not finite in {progress.nonfinite_in_a_row} steps in a row; the last was step {step}."
-            raise NumericalStop(what, f"The batches are in {self.folder.path / 'nonfinite'}. Lower train.lr, or train in float32; --resume goes on from the last checkpoint.")
+            kept = f"The batches are in {self.folder.path / 'nonfinite'}."
+            raise NumericalStop(what, f"{kept} Lower train.lr, or train in float32; --resume goes on from the last checkpoint.")
 
     # -- the parts of a step
 
     def _batches(self) -> Generator[Batch]:
-        """Batches from the run's position on; clips are decoded ahead. Samples whose video cannot be used are passed over and counted."""
-        waiting: deque[Turn] = deque()
-
-        def items() -> Iterator[tuple[Task, Any]]:
-            for turn in self.order.turns(self.progress.position):
-                waiting.append(turn)
-                yield _task(turn.sample.task), turn.sample
-
-        turns: list[Turn] = []
-        prompts: list[Prompt] = []
-        unusable = 0
-        video = self.loader.config
-        for (task, _), clip in prefetch(self.loader, items(), video.prefetch_clips, video.prefetch_threads):
-            turn = waiting.popleft()
-            if isinstance(clip, VideoError):
-                self.progress.quarantined += 1
-                unusable += 1
-                if unusable >= len(self.order):
-                    raise DataError(f"Not one of {unusable} samples in a row has a video that can be used; the last: {clip.what}", clip.mend)
-                continue
-            unusable = 0
-            turns.append(turn)
-            prompts.append(self._render(task, turn, clip))
-            if len(turns) == self.config.prompts_per_step:
-                yield Batch(turns=turns, prompts=prompts, position=turn.position + 1)
-                turns, prompts = [], []
-
-    def _render(self, task: Task, turn: Turn, clip: Clip) -> Prompt:
-        return render(self.policy, task, turn.sample, clip, self.asking)
+        return batches(self.order, self.progress.position, self.config.prompts_per_step, self.loader, self.policy, self.asking)
 
     def _look(self, prompts: Sequence[Prompt]) -> list[VisionFeatures]:
         """What the tower makes of each video: one pass for all, or one each where memory does not hold that."""
@@ -257,7 +237,9 @@ class Trainer:
         seen = [VisionFeatures(each.embeds_VD.detach(), tuple(deep.detach() for deep in each.deepstack_VD)) for each in features]
         while True:
             try:
-                return self.engine.complete(batch.prompts, per_prompt=self.grpo.group_size, sampling=self.sampling, seeds=seeds, features=seen)
+                return self.engine.complete(
+                    batch.prompts, per_prompt=self.grpo.group_size, sampling=self.sampling, seeds=seeds, features=seen
+                )
             except torch.OutOfMemoryError:
                 if self.sampling.batch_prompts == 1:
                     mend = "Turn one of: rollout.max_tokens down, grpo.group_size down, video.total_pixels down."
@@ -270,19 +252,25 @@ class Trainer:
         groups = []
         for turn, prompt, own in zip(batch.turns, batch.prompts, completions, strict=True):
             try:
-                rollouts = judge(_task(turn.sample.task), turn.sample, own, self.asking)
+                rollouts = judge(task_of(turn), turn.sample, own, self.asking)
             except ValueError as error:
-                raise DataError(f"Sample {turn.sample.id}: its truth cannot be scored: {error}", "Look at it with `videochat-r1 data check`.") from error
+                raise DataError(
+                    f"Sample {turn.sample.id}: its truth cannot be scored: {error}", "Look at it with `videochat-r1 data check`."
+                ) from error
             if not all(math.isfinite(rollout.total) for rollout in rollouts):
-                raise DataError(f"Sample {turn.sample.id}: a reward of task {turn.sample.task} is not finite.", "A reward is a number from 0.0 to 1.0.")
+                raise DataError(
+                    f"Sample {turn.sample.id}: a reward of task {turn.sample.task} is not finite.", "A reward is a number from 0.0 to 1.0."
+                )
             groups.append(Group(sample=turn.sample, prompt=prompt, rollouts=rollouts))
         return groups
 
     def _gold(self, turn: Turn) -> str:
         try:
-            return _task(turn.sample.task).write(turn.sample.truth, self.asking)
+            return task_of(turn).write(turn.sample.truth, self.asking)
         except ValueError as error:
-            raise DataError(f"Sample {turn.sample.id}: its truth cannot be written as an answer: {error}", "Look at it with `videochat-r1 data check`.") from error
+            raise DataError(
+                f"Sample {turn.sample.id}: its truth cannot be written as an answer: {error}", "Look at it with `videochat-r1 data check`."
+            ) from error
 
     def _lesson(
         self,
@@ -310,50 +298,6 @@ class Trainer:
         )
 
     # -- what is written
-
-    def _log_rollouts(self, step: int, groups: Sequence[Group], lesson: Lesson) -> None:
-        if not self.config.log_rollouts or lesson.advantages is None:
-            return
-        rows = []
-        for group, own in zip(groups, lesson.advantages, strict=True):
-            for index, (rollout, advantage) in enumerate(zip(group.rollouts, own, strict=True)):
-                rows.append(
-                    {
-                        "step": step,
-                        "sample": group.sample.id,
-                        "task": group.sample.task,
-                        "index": index,
-                        "text": rollout.completion.text,
-                        "rewards": dict(rollout.rewards),
-                        "reward": rollout.total,
-                        "advantage": advantage,
-                        "reason": rollout.reading.reason,
-                        "format_ok": rollout.reading.format_ok,
-                        "tokens": len(rollout.completion),
-                        "stop": rollout.completion.stop,
-                    }
-                )
-        self.folder.logs["rollouts.jsonl"].append(rows)
-
-    def _dump(self, step: int, batch: Batch, lesson: Lesson, watched: Sequence[Sequence[Watched]], row: Row) -> None:
-        """Keep a batch whose numbers were not finite: nonfinite/step-N.safetensors and .json."""
-        NOTES.warning("Step %d: loss or gradient is not finite; the update is skipped and the batch kept in nonfinite/.", step)
-        tensors: dict[str, Tensor] = {}
-        for group, (own, seen) in enumerate(zip(lesson.completions, watched, strict=True)):
-            for index, (completion, each) in enumerate(zip(own, seen, strict=True)):
-                tensors |= {f"{group}.{index}.ids": completion.ids_T, f"{group}.{index}.sampled": completion.logprobs_T}
-                tensors[f"{group}.{index}.logprobs"] = each.logprobs_T.cpu()
-                if lesson.reference is not None:
-                    tensors[f"{group}.{index}.reference"] = lesson.reference[group][index].cpu()
-        about = {"step": step, "samples": [turn.sample.id for turn in batch.turns], "advantages": lesson.advantages, "weights": lesson.weights}
-        about |= {name: repr(row[name]) for name in ("loss", "grad_norm", "lr")}
-        folder = self.folder.path / "nonfinite"
-        try:
-            folder.mkdir(exist_ok=True)
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / f"step-{step:08d}.safetensors")
-            (folder / f"step-{step:08d}.json").write_text(json.dumps(about, indent=1))
-        except Exception as error:  # a dump that fails must not stop the run that it is about
-            NOTES.warning("The batch of step %d could not be kept: %s.", step, error)
 
     def _tensors(self) -> dict[str, dict[str, Tensor]]:
         return {"policy": dict(self.optimizer.parameters), "optimizer": self.optimizer.tensors(), "random": random_tensors()}
@@ -398,6 +342,7 @@ class Trainer:
         found = self.checkpoints.newest()
         if found is None:
             self.folder.cut({})
+            seed_random(self.config.seed)
             needed = 3 * bytes_of({"policy": dict(self.optimizer.parameters)}) * (self.config.keep_checkpoints + 1)
             if (free := shutil.disk_usage(self.folder.path).free) < needed:
                 NOTES.warning("Checkpoints will take about %.1f GB; %s has %.1f GB free.", needed / 2**30, self.folder.path, free / 2**30)
@@ -425,8 +370,3 @@ class Trainer:
             self.learner.token_budget = state["token_budget"]  # what memory was found to hold
         self.sampling = self.sampling.model_copy(update={"batch_prompts": min(self.sampling.batch_prompts, state["batch_prompts"])})
         restore_random(found.tensors["random"])
-
-
-@lru_cache(maxsize=64)
-def _task(name: str) -> Task:
-    return load_task(name)

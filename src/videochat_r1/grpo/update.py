@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 
 OUT_OF_MEMORY = EnvironmentFault(
     "Out of GPU memory with one completion at a time.",
-    "Turn one of: video.total_pixels down, rollout.max_tokens down, policy.gradient_checkpointing on (or a LoRA rank instead of full fine-tuning).",
+    "Turn one of: video.total_pixels down, rollout.max_tokens down, policy.gradient_checkpointing on; or an adapter: policy.lora_rank.",
 )
 
 
@@ -71,7 +71,9 @@ class Learner:
     token_budget: int
     gradients_taken: int = field(default=0)
 
-    def reference_logprobs(self, prompts: Sequence[Prompt], completions: Sequence[Sequence[Completion]], features: Sequence[VisionFeatures]) -> list[list[Tensor]]:
+    def reference_logprobs(
+        self, prompts: Sequence[Prompt], completions: Sequence[Sequence[Completion]], features: Sequence[VisionFeatures]
+    ) -> list[list[Tensor]]:
         """Log-probs of every completion under the reference, without a graph. A trained tower's reference looks at the videos itself."""
 
         def attempt(is_again: bool) -> list[list[Tensor]]:
@@ -125,13 +127,19 @@ class Learner:
         return grpo_loss_T(logprobs_T, old_T, reference_T, lesson.advantages[group][index], self.config)
 
     def _through_tower(self, features: Sequence[VisionFeatures], leaves: Sequence[VisionFeatures]) -> None:
-        pairs = [(whole, leaf) for each, cut in zip(features, leaves, strict=True) for whole, leaf in zip(_tensors(each), _tensors(cut), strict=True)]
+        pairs = [
+            (whole, leaf)
+            for each, cut in zip(features, leaves, strict=True)
+            for whole, leaf in zip(_tensors(each), _tensors(cut), strict=True)
+        ]
         reached = [(whole, leaf.grad) for whole, leaf in pairs if leaf.grad is not None]
         if reached:
             torch.autograd.backward([whole for whole, _ in reached], [grad for _, grad in reached])
             self.optimizer.collect()
 
-    def _within_memory(self, attempt: Callable[[bool], Result], prompts: Sequence[Prompt], completions: Sequence[Sequence[Completion]]) -> Result:
+    def _within_memory(
+        self, attempt: Callable[[bool], Result], prompts: Sequence[Prompt], completions: Sequence[Sequence[Completion]]
+    ) -> Result:
         """Call attempt(False), and after each shortage of memory attempt(True) with smaller passes, down to one completion at a time."""
         is_again = False
         while True:

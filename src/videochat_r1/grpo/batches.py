@@ -1,0 +1,70 @@
+"""From the order of samples to the batches of prompts that steps take, clips decoded ahead of their use."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from videochat_r1.errors import DataError, VideoError
+from videochat_r1.grpo.order import Order, Turn
+from videochat_r1.policy.model import Policy
+from videochat_r1.policy.prompt import render
+from videochat_r1.tasks.base import Asking, Task, load_task
+from videochat_r1.types import Prompt, Sample
+from videochat_r1.video.clips import ClipLoader, prefetch
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """The prompts of one step, and where in the order the next step begins."""
+
+    turns: Sequence[Turn]
+    prompts: Sequence[Prompt]
+    position: int
+    unusable: int  # turns that were passed over for it: their videos could not be used
+
+    @property
+    def tasks(self) -> list[str]:
+        return [turn.sample.task for turn in self.turns]
+
+
+def batches(order: Order, position: int, size: int, loader: ClipLoader, policy: Policy, asking: Asking) -> Generator[Batch]:
+    """Batches of `size` prompts from a position of the order on, without end. A sample whose video cannot be used is passed over.
+
+    Raises DataError where a whole epoch of samples has no usable video, VideoError where the recipe says to stop at the first.
+    """
+    waiting: deque[Turn] = deque()
+
+    def items() -> Iterator[tuple[Task, Sample]]:
+        for turn in order.turns(position):
+            waiting.append(turn)
+            yield task_of(turn), turn.sample
+
+    turns: list[Turn] = []
+    prompts: list[Prompt] = []
+    unusable = in_a_row = 0
+    for (task, sample), clip in prefetch(loader, items(), loader.config.prefetch_clips, loader.config.prefetch_threads):
+        turn = waiting.popleft()
+        if isinstance(clip, VideoError):
+            unusable, in_a_row = unusable + 1, in_a_row + 1
+            if in_a_row >= len(order):
+                raise DataError(f"Not one of {in_a_row} samples in a row has a usable video; the last: {clip.what}", clip.mend)
+            continue
+        in_a_row = 0
+        turns.append(turn)
+        prompts.append(render(policy, task, sample, clip, asking))
+        if len(turns) == size:
+            yield Batch(turns=turns, prompts=prompts, position=turn.position + 1, unusable=unusable)
+            turns, prompts, unusable = [], [], 0
+
+
+def task_of(turn: Turn) -> Task:
+    """The task of a turn's sample, imported once. Raises UsageError on an unknown one."""
+    return _task(turn.sample.task)
+
+
+@lru_cache(maxsize=64)
+def _task(name: str) -> Task:
+    return load_task(name)
