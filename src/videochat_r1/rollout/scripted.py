@@ -19,8 +19,7 @@ class ScriptedEngine:
     """Replays texts by sample id. Nothing is drawn, so seeds and temperature mean nothing here.
 
     texts: for each sample id its texts in order; completion g is text g, and they start over where there are fewer than are asked for.
-    scored: give each token the log-probability that the policy gives it now, as if the policy had sampled it; else they are zeros.
-    Special tokens in a text are spelled out as text: a replayed text is data."""
+    scored: give each token the log-probability that the policy gives it now, as if the policy had sampled it; else they are zeros."""
 
     def __init__(self, policy: Policy, texts: Mapping[str, Sequence[str]], *, scored: bool = False) -> None:
         self.policy, self.texts, self.scored = policy, texts, scored
