@@ -75,7 +75,8 @@ class Live:
         self.step = int(row.get("step", self.step + 1))
         if self.first_step is None:
             self.first_step = self.step
-            self.recent.append((self.started_s, {}))
+            spent_s = row.get("seconds/step")  # loading came before the first step and is no part of the pace
+            self.recent.append((now_s - spent_s if isinstance(spent_s, int | float) else self.started_s, {}))
         self.recent.append((now_s, dict(row)))
         if self._display is not None:
             self._display.update(self.render())
