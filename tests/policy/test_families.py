@@ -28,7 +28,7 @@ def test_a_model_type_finds_its_family_and_an_unknown_one_lists_them():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_vision_equals_the_stock_tower_in_its_own_loop(family):
-    policy, stock = tiny_policy(family), tiny_policy(family, vision_attention="stock")
+    policy, stock = tiny_policy(family), tiny_policy(family, vision_path="stock")
     assert policy.base.model.visual.config._attn_implementation == NAME
     assert all(block.attn.config is policy.base.model.visual.config for block in policy.base.model.visual.blocks)
     assert policy.base.model.language_model.config._attn_implementation == stock.base.model.visual.config._attn_implementation == "sdpa"
@@ -46,8 +46,8 @@ def test_vision_equals_the_stock_tower_in_its_own_loop(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_of_a_trained_tower_equal_the_stock_loops(family):
     grads = []
-    for attention in ("batched", "stock"):
-        policy = tiny_policy(family, train_vision=True, vision_attention=attention)
+    for path in ("fast", "stock"):
+        policy = tiny_policy(family, train_vision=True, vision_path=path)
         sum(features.embeds_VD.square().mean() for features in policy.vision(prompts_of(policy))).backward()
         grads.append({name: weight.grad for name, weight in policy.parameters().items() if weight.grad is not None})
     assert grads[0].keys() == grads[1].keys() and any("visual" in name for name in grads[0])

@@ -18,7 +18,7 @@ def test_scores_equal_the_stock_model_on_the_stock_processors_output(family, sou
     clip = tiny_clip() if source == "drawn" else filmed_clip("otb_car4.mp4", frames=8, height=48, width=64, every=15)
     if source == "filmed":
         assert clip.times_s[1] * 2 == pytest.approx(1.0, abs=0.2)
-    policy, stock = tiny_policy(family, vision_attention="batched"), tiny_policy(family, vision_attention="stock")
+    policy, stock = tiny_policy(family, vision_path="fast"), tiny_policy(family, vision_path="stock")
     prompt = tiny_prompt(policy, QUESTION, clip=clip)
     completions = [tiny_completion(policy, text) for text in TEXTS]
     with torch.no_grad():

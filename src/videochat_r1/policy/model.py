@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from videochat_r1.errors import EnvironmentFault, UsageError
 from videochat_r1.plugins import nearest
 from videochat_r1.policy.families.base import VisionFeatures
+from videochat_r1.policy.patches import embed_by_product
 from videochat_r1.policy.processing import ADAPTER_FILE, WEIGHTS, Processing, base_of_adapter, load_processing, model_folder
 from videochat_r1.policy.vision_attention import batch_windows
 from videochat_r1.section import Section, free, refused, warned
@@ -41,7 +42,9 @@ class PolicyConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = refused("auto", "of the weights; auto is bfloat16 on a GPU and float32 elsewhere")
     device: str = warned("auto", "where the model runs: auto, cpu, cuda or cuda:N")
     gradient_checkpointing: bool = free(False, "compute each layer again in the backward pass instead of keeping what it computed")
-    vision_attention: Literal["batched", "stock"] = free("batched", "windows of equal length in one call, or the stock loop over windows")
+    vision_path: Literal["fast", "stock"] = free(
+        "fast", "fast: windows of equal length in one call; stock: the tower as it came, window by window"
+    )
 
 
 class Policy(Processing):
@@ -64,7 +67,9 @@ class Policy(Processing):
         if not self.adapted:
             self.base.requires_grad_(True)
             tower.requires_grad_(config.train_vision)
-        batch_windows(tower, config.vision_attention == "batched")
+        batch_windows(tower, config.vision_path == "fast")
+        if config.vision_path == "fast":
+            embed_by_product(tower)
         if config.gradient_checkpointing:
             # named anew in transformers 5.23
             enable = getattr(self.base, "activation_checkpointing_enable", None) or self.base.gradient_checkpointing_enable

@@ -1,12 +1,14 @@
 """uint8 frames -> the float32 patches that a Qwen video tower takes, equal to the stock video processor's without its resizing and
-sampling."""
+sampling; and the tower's first layer, which embeds them, as the matrix product that it is."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 
 def frames_to_patches(frames_NCHW: Tensor, video_processor: Any) -> tuple[Tensor, tuple[int, int, int]]:
@@ -40,3 +42,14 @@ def _normalise(values_NCX: Tensor, video_processor: Any) -> None:
         values_NCX.sub_(mean.reshape(1, -1, 1)).div_(std.reshape(1, -1, 1))
     else:
         values_NCX.mul_(scale)
+
+
+def embed_by_product(tower: Any) -> None:
+    """Let a stock tower embed patches by a matrix product: its convolution's kernel is as large as a patch and moves nowhere, but as a
+    convolution it takes several times as long."""
+    tower.patch_embed.proj.forward = partial(_product, tower.patch_embed.proj)
+
+
+def _product(convolution: Any, patches: Tensor) -> Tensor:
+    """(N, channels, time, rows, columns), of the kernel's own size, -> (N, width, 1, 1, 1), as the convolution gives."""
+    return linear(patches.flatten(1), convolution.weight.flatten(1), convolution.bias)[..., None, None, None]
