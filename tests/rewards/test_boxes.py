@@ -31,7 +31,9 @@ def test_box_iou(predicted, expected):
     assert box_iou(predicted, TRUTH) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("truth", [(0.2, 0.2, 0.2, 0.4), (0.6, 0.2, 0.2, 0.4), (0, 0, 1.1, 1), (-0.1, 0, 1, 1), (math.nan, 0, 1, 1), (0, 0, 640, 480)])
+@pytest.mark.parametrize(
+    "truth", [(0.2, 0.2, 0.2, 0.4), (0.6, 0.2, 0.2, 0.4), (0, 0, 1.1, 1), (-0.1, 0, 1, 1), (math.nan, 0, 1, 1), (0, 0, 640, 480)]
+)
 def test_a_truth_at_fault_raises(truth):
     with pytest.raises(ValueError, match="truth"):
         box_iou(TRUTH, truth)

@@ -4,7 +4,7 @@ import pytest
 
 from videochat_r1.rewards.choices import check_choice, is_asked_letter, lettered, read_choice, read_label
 
-OPTIONS = ("(A) share with the girl", "(B) approach lady sitting there", "(C) unwrap it", "(D) playing with toy train", "(E) gesture something")
+OPTIONS = ("(A) share with the girl", "(B) approach her", "(C) unwrap it", "(D) playing with toy train", "(E) gesture something")
 
 
 @pytest.mark.parametrize("text", ["C", "(C)", "C.", " (C). ", "C"])
@@ -15,8 +15,10 @@ def test_the_letter_alone_is_what_is_asked_for(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["c", "(c)", "C)", "C:", "[C]", "**C**", "'C'", "C. unwrap it", "(C) unwrap it", "C unwrap it", "unwrap it", "Unwrap it!", "(C)unwrap it"]
-    + ["The Answer is C", "The answer is C.", "Answer: C", "answer is (C) unwrap it", "Option C", "The correct option is: (C)", "I choose (C)."],
+    ["c", "(c)", "C)", "C:", "[C]", "**C**", "'C'"]
+    + ["C. unwrap it", "(C) unwrap it", "C unwrap it", "unwrap it", "Unwrap it!", "(C)unwrap it"]
+    + ["The Answer is C", "The answer is C.", "Answer: C", "answer is (C) unwrap it"]
+    + ["Option C", "The correct option is: (C)", "I choose (C)."],
 )
 def test_other_ways_to_say_c_are_read_but_not_what_is_asked_for(text):
     assert read_choice(text, OPTIONS) == ("C", "")

@@ -68,7 +68,28 @@ def released_glue(glue: str):
 
 
 def test_lists_of_spans_as_the_released_code_takes_them():
-    fragments = ["[", "]", "(", ")", "(1, 2)", "(1.5,2.5)", ",", ", ", ",\n", " ", "1", "0", "05", "00", ".", "7.25", "(9, 1)", "(3,3)", "()", "-", "\n"]
+    fragments = [
+        "[",
+        "]",
+        "(",
+        ")",
+        "(1, 2)",
+        "(1.5,2.5)",
+        ",",
+        ", ",
+        ",\n",
+        " ",
+        "1",
+        "0",
+        "05",
+        "00",
+        ".",
+        "7.25",
+        "(9, 1)",
+        "(3,3)",
+        "()",
+    ]
+    fragments += ["-", "\n"]
     rng, found = random.Random(3), 0
     for text in random_texts(fragments, 6, seed=3):
         text = text if rng.random() < 0.1 else f"[{text}]" + "\n" * (rng.random() < 0.1)
@@ -93,7 +114,7 @@ def released_letter(answer: str) -> str | None:
     answer = answer.strip()
     for opening in (
         *("The best answer is", "The correct answer is", "The answer is", "The answer", "The best option is", "The correct option is"),
-        "Best answer:" "Best option:",
+        "Best answer:Best option:",
     ):
         answer = answer.replace(opening, "")
     match = re.search("[ABCDEFG]", answer)
@@ -101,13 +122,14 @@ def released_letter(answer: str) -> str | None:
 
 
 def test_letters_as_the_released_code_takes_them():
-    fragments = ["The ", "best ", "correct ", "answer ", "answer is", "option is", "Best answer:", "Best option:", "A", "C", "c", " ", "Excited", "is "]
+    fragments = ["The ", "best ", "correct ", "answer ", "answer is", "option is", "Best answer:", "Best option:", "is "]
+    fragments += ["A", "C", "c", " ", "Excited"]
     for text in random_texts(fragments, 6, seed=4):
         assert released.read_choice(f"<answer>{text}</answer>") == released_letter(text), text
 
 
 def test_lists_of_boxes_as_the_released_code_takes_them():
-    fragments = [BOX, f"{BOX}, ", f"{BOX},", "[1, 2, 3, 4],", "[-1.5,+2,3e1,.5],", "['a',None,True,1],", ",", " ", "[05,1,2,3],", "[0,1,2],", "x"]
+    fragments = [BOX, f"{BOX},", "[1, 2, 3, 4],", "[-1.5,+2,3e1,.5],", "['a',None,True,1],", ",", " ", "[05,1,2,3],", "[0,1,2],", "x"]
     fragments += [f"{BOX}, "] * 20
     found = 0
     for text in random_texts(fragments, 9, seed=5):

@@ -3,19 +3,39 @@
 import random
 from collections.abc import Iterator
 
-FRAGMENTS = [
-    *("<think>", "</think>", "<answer>", "</answer>", "<glue>", "</glue>", "<clue>", "</clue>", "<timestep>", "<ANSWER>", "<answer", "</"),
+BOX = "[0.1, 0.2, 0.3, 0.4]"
+TAGS = ["<think>", "</think>", "<answer>", "</answer>", "<glue>", "</glue>", "<clue>", "</clue>", "<timestep>", "<ANSWER>", "<answer", "</"]
+ANSWERS = [
     *("<answer>10.00 to 20.00</answer>", "<answer>C</answer>", "<glue>[(13.8, 29.8)]</glue>", "<answer>low quality</answer>"),
-    f"<answer>[{', '.join(['[0.1, 0.2, 0.3, 0.4]'] * 8)}]</answer>",
-    *("10 to 20", "10.5 and 20.5", "20 to 10", "0:12 to 0:17", "2.0-10.7", "2.0s to 10.7s", "1,234.5 to 1,300", "5% to 9%", "-5 to 5"),
-    *("1e999", "nan", "inf", "-inf", "NaN", "Infinity", "9" * 30, "0" * 400, "1." + "3" * 40, "0x10", "1_000", "\u0661\u0662 to \u0663\u0664", "1\u00b2"),
-    *("[", "]", "(", ")", "[[", "]]", "[(", ")]", ",", ", ", ".", ":", "-", "+", "'", '"', "\\", "{", "}", "[]", "[[]]", "[()]"),
-    *("[[0.1,0.2,0.3,0.4]]", "[" + ",".join(["[0.1, 0.2, 0.3, 0.4]"] * 8) + "]", "[0.1, 0.2, 0.3, 0.4], ", "[480, 270, 1920, 1080]", "[1e999,nan,inf,0]"),
-    *("[" + ",".join(["[1e999,-1e999,1e308,-1e308]"] * 8) + "]", "[" + ",".join(["['a',None,True,0]"] * 8) + "]", "[(1e999, 2)]", "[(9,1)]"),
-    *("A", "B", "C", "A or B", "A, B, C, D, E", "(C)", "C.", "c", "Excited", "The Answer is C", "Answer: C", "(C) unwrap it", "unwrap it", "Z"),
-    *("low quality", "High Quality", "low quality or high quality", "a red circle appears", "the red circle moves left.", "a", "\n", "\t", " ", "   "),
-    *("\x00", "\ud800", "\udfff", "\u202e", "\u200f", "\u0130", "\ufdfa", "\U0001f600", "\x85", "\u2028", "\ufeff", "\u0303" * 20),
+    f"<answer>[{', '.join([BOX] * 8)}]</answer>",
 ]
+SPANS = ["10 to 20", "10.5 and 20.5", "20 to 10", "0:12 to 0:17", "2.0-10.7", "2.0s to 10.7s", "1,234.5 to 1,300", "5% to 9%", "-5 to 5"]
+NUMBERS = ["1e999", "nan", "inf", "-inf", "NaN", "Infinity", "9" * 30, "0" * 400, "1." + "3" * 40, "0x10", "1_000", "1\u00b2"]
+SIGNS = ["[", "]", "(", ")", "[[", "]]", "[(", ")]", ",", ", ", ".", ":", "-", "+", "'", '"', "\\", "{", "}", "[]", "[[]]", "[()]"]
+LISTS = [
+    *(f"[{BOX}]", f"{BOX}, ", f"[{', '.join([BOX] * 8)}]", "[480, 270, 1920, 1080]", "[1e999,nan,inf,0]", "[(1e999, 2)]", "[(9,1)]"),
+    *(f"[{','.join(['[1e999,-1e999,1e308,-1e308]'] * 8)}]", f"[{','.join(['[1,None,True,0]'] * 8)}]", "\u0661\u0662 to \u0663\u0664"),
+]
+CHOICES = [
+    "A",
+    "B",
+    "C",
+    "A or B",
+    "A, B, C, D, E",
+    "(C)",
+    "C.",
+    "c",
+    "Excited",
+    "The Answer is C",
+    "Answer: C",
+    "(C) a book",
+    "a book",
+    "Z",
+]
+WORDS = ["low quality", "High Quality", "low quality or high quality", "a red circle appears", "the red circle moves left.", "a"]
+SPACES = ["\n", "\t", " ", "   ", "\x85", "\u2028"]
+STRANGE = ["\x00", "\ud800", "\udfff", "\u202e", "\u200f", "\u0130", "\ufdfa", "\U0001f600", "\ufeff", "\u0303" * 20]
+FRAGMENTS = TAGS + ANSWERS + SPANS + NUMBERS + SIGNS + LISTS + CHOICES + WORDS + SPACES + STRANGE
 
 
 def texts(number: int, seed: int) -> Iterator[str]:

@@ -103,7 +103,8 @@ def union_ious(predicted: Sequence[Span], truth: Sequence[Span]) -> list[float]:
     Raises ValueError on a truth at fault."""
     theirs = merged(check_spans(truth))
     true_s = total_length(theirs)
-    covered_s = {second: sum(overlap((0.0, second), span) for span in theirs) for span in predicted for second in span}
+    seconds = {second for span in predicted for second in span}
+    covered_s = {second: sum(overlap((0.0, second), span) for span in theirs) for second in seconds}
     scores = []
     for start, end in predicted:
         shared = covered_s[end] - covered_s[start]

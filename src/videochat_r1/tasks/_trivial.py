@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from operator import add
 
-from videochat_r1.rewards import intervals
 from videochat_r1.rewards.choices import offered_letters
-from videochat_r1.rewards.intervals import check_spans
+from videochat_r1.rewards.intervals import check_spans, union_ious
 from videochat_r1.types import Sample, Span
 
 GRID: tuple[Span, ...] = tuple((start / 20, end / 20) for start in range(20) for end in range(start + 1, 21))
@@ -33,10 +33,12 @@ def best_fractions(samples: Iterable[Sample], untrained: Span) -> Span:
     totals = [0.0] * len(GRID)
     for sample in samples:
         try:
-            scores = intervals.union_ious([share_of(sample, fractions) for fractions in GRID], check_spans(sample.truth.spans))
+            duration = duration_s(sample)
+            truth = [(start / duration, end / duration) for start, end in check_spans(sample.truth.spans)]
+            scores = union_ious(GRID, truth)
         except ValueError:
             continue
-        totals = [total + score for total, score in zip(totals, scores, strict=True)]
+        totals = list(map(add, totals, scores))
     best = max(range(len(GRID)), key=lambda index: totals[index])
     return GRID[best] if totals[best] > 0.0 else untrained
 

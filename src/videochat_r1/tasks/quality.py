@@ -61,12 +61,13 @@ def check_label(label: str | None) -> str:
 
 
 def right(reading: Reading, sample: Sample) -> float:
-    """1.0 where the label is the true one but for case and punctuation, 0.0 otherwise. Raises ValueError where the truth has none."""
+    """1.0 where the label is the true one but for case, 0.0 otherwise. Raises ValueError where the truth has none that is offered."""
     truth = check_label(sample.truth.label)
     labels = offered_labels(sample)
     if labels and plain(truth) not in [plain(label) for label in labels]:
         raise ValueError(f"The truth's label {truth!r} of sample {sample.id} is not one of {list(labels)}.")
-    return float(reading.answer is not None and reading.answer.label is not None and plain(reading.answer.label) == plain(truth))
+    label = reading.answer.label if reading.answer else None
+    return float(label is not None and (label.strip().lower() == truth.strip().lower() or (not labels and label == plain(truth))))
 
 
 def majority(training: Sequence[Sample]) -> Callable[[Sample], Answer]:
