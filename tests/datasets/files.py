@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from videochat_r1.datasets.base import DataSource
+from videochat_r1.datasets.base import DataSource, Loaded, read_samples
 
 ANNOTATIONS = Path(__file__).parents[2] / "../shared/data/annotations"
 
@@ -31,6 +32,12 @@ def official(file: str, **fields: Any) -> DataSource:
         pytest.skip(f"the official annotation file {file} is not beside the repository")
     name, split = OFFICIAL[file]
     return DataSource(**{"name": name, "annotations": str(path), "split": split, **fields})
+
+
+@cache
+def read_official(file: str) -> Loaded:
+    """An official file, read once for all tests of a session."""
+    return read_samples(official(file))
 
 
 def source(name: str, path: Path, **fields: Any) -> DataSource:
@@ -96,14 +103,40 @@ def canonical(count: int = 2) -> list[dict[str, Any]]:
         common = {"video": f"a/{n}.mp4", "duration_s": 12.5, "meta": {"level": "easy", "n": n}}
         rows += [
             {"id": f"t{n}", "task": "temporal_grounding", "question": "a door opens", "answer": {"spans": [[3.2, 5]]}, **common},
-            {"id": f"b{n}", "task": "tracking", "question": "cup", "answer": {"boxes": [[0, 0, 0.5, 1], [0.1, 0, 0.4, 1]], "times_s": [0, 2.5]}, **common},
+            {
+                "id": f"b{n}",
+                "task": "tracking",
+                "question": "cup",
+                "answer": {"boxes": [[0, 0, 0.5, 1], [0.1, 0, 0.4, 1]], "times_s": [0, 2.5]},
+                **common,
+            },
             {"id": f"c{n}", "task": "video_qa", "question": "what", "options": ["red", "blue"], "answer": {"choice": "B"}, **common},
-            {"id": f"g{n}", "task": "grounded_qa", "question": "what now", "options": ["(A) x", "(B) y"], "answer": {"choice": "A", "spans": [[0, 1]]}, **common},
+            {
+                "id": f"g{n}",
+                "task": "grounded_qa",
+                "question": "what now",
+                "options": ["(A) x", "(B) y"],
+                "answer": {"choice": "A", "spans": [[0, 1]]},
+                **common,
+            },
             {"id": f"q{n}", "task": "quality", "question": "how good", "answer": {"label": "low quality"}, **common},
-            {"id": f"d{n}", "task": "description", "question": "", "answer": {"events": ["a cup falls"], "caption": "A cup falls."}, **common},
+            {
+                "id": f"d{n}",
+                "task": "description",
+                "question": "",
+                "answer": {"events": ["a cup falls"], "caption": "A cup falls."},
+                **common,
+            },
         ]
         rows[-1]["question"] = "Describe this video."
     return rows
 
 
-CLEAN = {"charades_sta": captions, "activitynet_captions": captions, "nextgqa": questions, "got10k": tracks, "quality_access": qualities, "jsonl": canonical}
+CLEAN = {
+    "charades_sta": captions,
+    "activitynet_captions": captions,
+    "nextgqa": questions,
+    "got10k": tracks,
+    "quality_access": qualities,
+    "jsonl": canonical,
+}

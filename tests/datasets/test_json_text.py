@@ -109,7 +109,12 @@ def test_numbers_that_json_does_not_have_are_left_to_the_row(tmp_path):
 def test_what_is_not_a_file(tmp_path):
     (tmp_path / "train.json").write_text("[]")
     os.mkfifo(tmp_path / "pipe")
-    for path, said in [(tmp_path, "not a file"), (tmp_path / "pipe", "not a file"), (tmp_path / "trian.json", "No file"), (Path("a\0b"), "null")]:
+    for path, said in [
+        (tmp_path, "not a file"),
+        (tmp_path / "pipe", "not a file"),
+        (tmp_path / "trian.json", "No file"),
+        (Path("a\0b"), "null"),
+    ]:
         with pytest.raises(DataError) as fault:
             list(read_items(path, "list"))
         assert said in fault.value.what
@@ -119,9 +124,9 @@ def test_what_is_not_a_file(tmp_path):
 
 def test_one_line_of_megabytes_is_read_in_no_time(tmp_path):
     rows = [{"id": str(n), "meta": "x" * 50} for n in range(100_000)]
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(items(tmp_path, json.dumps(rows))) == 100_000
-    assert time.perf_counter() - start < 3.0
+    assert time.process_time() - start < 3.0
 
 
 @settings(max_examples=300, deadline=None)
@@ -129,7 +134,9 @@ def test_one_line_of_megabytes_is_read_in_no_time(tmp_path):
 def test_no_bytes_give_anything_but_items_or_a_data_error(tmp_path_factory, data):
     clean = data.draw(st.sampled_from([json.dumps(ROWS), json.dumps(ROWS, indent=1), JSONL, json.dumps(MAPPING)])).encode()
     start, length = data.draw(st.integers(0, len(clean))), data.draw(st.integers(0, 6))
-    mutated = clean[:start] + data.draw(st.binary(max_size=6) | st.sampled_from([b",", b"{", b"]", b"\n", b'"', b"\\"])) + clean[start + length :]
+    mutated = (
+        clean[:start] + data.draw(st.binary(max_size=6) | st.sampled_from([b",", b"{", b"]", b"\n", b'"', b"\\"])) + clean[start + length :]
+    )
     path = tmp_path_factory.mktemp("bytes") / "rows.json"
     path.write_bytes(mutated)
     for outermost in ("list", "object"):

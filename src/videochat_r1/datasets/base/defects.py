@@ -42,6 +42,7 @@ KINDS: dict[str, Kind] = {
     "lengths_differ": Kind("not as many times as sentences; rows are made of the pairs there are", "drop", "refuse", ("keep",)),
     "number_as_string": Kind("a number in quotes; it is read as the number", "keep", "keep"),
     "number_not_finite": Kind("NaN, infinite, or a milliard and more", "drop", "refuse"),
+    "task_unknown": Kind("a task that the package does not have; a file of your own is named in the recipe, as task", "drop", "refuse"),
     "text_not_unicode": Kind("half of a surrogate pair in a text; it is read as U+FFFD", "keep", "keep"),
     "question_empty": Kind("no question", "drop", "keep"),
     "row_duplicate": Kind("video, question and truth all stand in an earlier row", "drop", "keep"),
@@ -50,7 +51,7 @@ KINDS: dict[str, Kind] = {
     # spans
     "span_past_end": Kind("a span ends after the stated end of the video", "clip", "keep"),
     "span_starts_past_end": Kind("a span starts at or after the stated end of the video", "drop", "keep"),
-    "span_negative": Kind("a span starts before 0", "clip", "refuse"),
+    "span_negative": Kind("a span reaches to before 0", "clip", "refuse"),
     "span_reversed": Kind("a span ends before it starts", "drop", "refuse", ("swap",)),
     "span_empty": Kind("a span ends where it starts", "drop", "refuse"),
     "spans_none": Kind("an empty list of spans", "drop", "refuse"),

@@ -8,8 +8,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
+from videochat_r1 import plugins
 from videochat_r1.datasets.base.defects import Action, printable
 from videochat_r1.rewards.choices import LETTERS, plain
 from videochat_r1.rewards.numbers import LARGEST
@@ -93,6 +95,8 @@ class _Examiner:
         video = self.text(value, "video")
         question = self.text(value, "question", may_be_empty=True)
         task = self.task or self.text(value, "task")
+        if not self.task and task is not None and task not in _tasks():
+            self.note("task_unknown", f"the task {printable(task, 40)!r} is none of {', '.join(sorted(_tasks()))}")
         self.duration_s = self.duration(value.get("duration_s"))
         meta = value.get("meta", {})
         if not isinstance(meta, dict):
@@ -226,22 +230,22 @@ class _Examiner:
         """Judged as it came, then repaired; one finding for each thing that is wrong with it."""
         duration = math.inf if self.duration_s is None else self.duration_s
         shown = f"span [{start:g}, {end:g}]"
-        past, outside = end > duration + NOISE_S, start >= duration
-        if end < start:
+        past, outside, negative, reverse = end > duration + NOISE_S, start >= duration, min(start, end) < 0.0, end < start
+        if reverse:
             self.note("span_reversed", f"{shown} ends before it starts")
         elif end == start:
             self.note("span_empty", f"{shown} is empty")
-        if start < 0.0:
-            self.note("span_negative", f"{shown} starts before 0")
+        if negative:
+            self.note("span_negative", f"{shown} reaches to before 0")
         if past:
             self.note("span_past_end", f"{shown} ends after the video, which has {duration:g} s")
         if outside:
             self.note("span_starts_past_end", f"{shown} starts when the video is over, which has {duration:g} s")
-        if end < start and self.swaps("span_reversed"):
+        if reverse and self.swaps("span_reversed"):
             start, end = end, start
         if past and self.clips("span_past_end") and start < duration:
             end = min(end, duration)
-        if start < 0.0 and self.clips("span_negative"):
+        if negative and start < end and self.clips("span_negative"):
             start = 0.0
             if end <= start:
                 self.note("span_empty", f"{shown} lies wholly before 0")
@@ -370,6 +374,12 @@ class _Examiner:
         return self.unicode(value, "label")
 
 
+@cache
+def _tasks() -> frozenset[str]:
+    """What a row may name. Not a file: annotations are data, and must not say what code runs."""
+    return frozenset(plugins.names("tasks"))
+
+
 def guessed_scale(boxes: Sequence[Box]) -> str:
     """What boxes that are clearly not normalised seem to be counted in, with the mend; "" where they seem normalised.
 
@@ -378,7 +388,11 @@ def guessed_scale(boxes: Sequence[Box]) -> str:
     if reach <= 1.5:
         return ""
     pixels = "in pixels (then divide by the video's width and height)"
-    return f"they seem to be on a scale of 0 to 1000 (then set box_scale = thousand), or {pixels}" if reach <= 1000.0 else f"they seem to be {pixels}"
+    return (
+        f"they seem to be on a scale of 0 to 1000 (then set box_scale = thousand), or {pixels}"
+        if reach <= 1000.0
+        else f"they seem to be {pixels}"
+    )
 
 
 def _bare(option: str) -> str:

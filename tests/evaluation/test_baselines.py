@@ -1,0 +1,85 @@
+"""The trivial answers on the official files: the figures that published ones must be read beside."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.datasets.files import canonical, captions, read_official, source, write_json
+from videochat_r1.datasets.base import read_samples
+from videochat_r1.errors import DataError
+from videochat_r1.evaluation.baselines import baselines
+
+# data set, task, answer: metric -> per cent, to a decimal
+PINNED = [
+    ("charades_sta/test.json", "temporal_grounding", "constant", {"mIoU": 30.5, "R@0.3": 48.8, "R@0.5": 27.7, "R@0.7": 11.9}),
+    ("charades_sta/test.json", "temporal_grounding", "whole_video", {"mIoU": 27.0, "R@0.3": 34.3, "R@0.5": 0.4, "R@0.7": 0.0}),
+    ("activitynet_captions/test.json", "temporal_grounding", "whole_video", {"mIoU": 34.6, "R@0.3": 48.0, "R@0.5": 21.2, "R@0.7": 12.4}),
+    (
+        "got10k/val.json",
+        "tracking",
+        "copy_first_box",
+        {"AO_8": 42.4, "R_8@0.3": 75.0, "R_8@0.5": 32.2, "R_8@0.7": 5.6, "AO": 34.1, "SR0.5": 29.4},
+    ),
+    # of NExT-GQA's val; the figures that are published with the benchmark are of its test file
+    (
+        "nextgqa/val.json",
+        "grounded_qa",
+        "whole_video",
+        {"accuracy": 20.1, "mIoU_union": 22.8, "mIoU": 21.3, "mIoP": 21.3, "IoP@0.5": 10.6, "Acc&GQA": 2.0},
+    ),
+    (
+        "nextgqa/val.json",
+        "grounded_qa",
+        "constant",
+        {"accuracy": 20.1, "mIoU_union": 22.9, "mIoU": 21.5, "mIoP": 21.7, "IoP@0.5": 11.3, "Acc&GQA": 2.1},
+    ),
+    ("nextgqa/val.json", "grounded_qa", "majority", {"accuracy": 20.1, "mIoU_union": 0.0, "Acc&GQA": 0.0}),
+    ("quality_access/test.json", "quality", "majority", {"accuracy": 49.7}),
+]
+
+
+@pytest.mark.parametrize("file, task, name, expected", PINNED, ids=[f"{file.split('/')[0]}-{name}" for file, _, name, _ in PINNED])
+def test_trivial_answers_on_the_official_files(file, task, name, expected):
+    found = baselines(read_official(file).samples, resamples=0)[task][name]
+    assert {metric: found[metric] for metric in expected} == {
+        metric: pytest.approx(value, abs=0.0501) for metric, value in expected.items()
+    }
+    assert found["unparsed"] == 0
+
+
+def test_the_best_constant_is_fitted_on_training_samples():
+    test, train = read_official("charades_sta/test.json").samples, read_official("charades_sta/train.json").samples
+    found = baselines(test, train, resamples=100)["temporal_grounding"]
+    assert found["constant"]["mIoU"] == pytest.approx(30.5, abs=0.3)
+    low, high = found["constant"]["mIoU_ci95"]
+    assert low < found["constant"]["mIoU"] < high and high - low < 4.0
+
+
+def test_the_majority_is_that_of_training():
+    test, train = read_official("quality_access/test.json").samples, read_official("quality_access/train_100shot.json").samples
+    high = [sample for sample in train if sample.truth.label == "high quality"]
+    found = baselines(test, high, resamples=0)["quality"]["majority"]
+    assert found["accuracy"] == pytest.approx(100 * 364 / 724)
+
+
+def test_every_task_has_a_trivial_answer_that_is_scored(tmp_path):
+    samples = read_samples(source("jsonl", write_json(tmp_path / "rows.json", canonical(3)))).samples
+    found = baselines(samples, samples)
+    assert set(found) == {"temporal_grounding", "tracking", "video_qa", "grounded_qa", "quality", "description"}
+    for names in found.values():
+        assert names and all(figures["n"] == 3 for figures in names.values())
+    assert {"whole_video", "constant"} <= set(found["temporal_grounding"]) and "copy_first_box" in found["tracking"]
+    assert found["video_qa"]["majority"]["accuracy"] == 100.0 and found["quality"]["majority"]["accuracy"] == 100.0
+
+
+def test_a_share_of_a_video_of_unknown_length_is_wrong_and_unparsed(tmp_path):
+    content = captions(2)
+    del content["VID00"]["duration"]
+    samples = read_samples(source("charades_sta", write_json(tmp_path / "rows.json", content))).samples
+    found = baselines(samples)["temporal_grounding"]["whole_video"]
+    assert (found["n"], found["unparsed"]) == (4, 2)
+
+
+def test_no_sample_is_a_fault():
+    with pytest.raises(DataError, match="no sample"):
+        baselines([])
