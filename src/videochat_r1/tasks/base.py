@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from videochat_r1 import plugins
+from videochat_r1.errors import UsageError
 from videochat_r1.section import Section, refused
 from videochat_r1.types import Answer, Completion, Reading, Rollout, Sample
 
@@ -54,10 +55,26 @@ def load_task(name: str) -> Task:
 
 
 def judge(task: Task, sample: Sample, completions: Sequence[Completion], asking: Asking) -> tuple[Rollout, ...]:
-    """Completions of one sample with what each earns, in the same order; each depends on nothing but its own text."""
+    """Completions of one sample with what each earns, in the same order; each depends on nothing but its own text.
+
+    Raises ValueError where the sample's truth is at fault, and UsageError where a reward fails or gives no number from 0 to 1."""
     rollouts = []
     for completion in completions:
         reading = task.read(completion.text, sample, asking)
-        rewards = {name: float(reward(reading, sample, asking)) for name, reward in task.rewards.items()}
+        rewards = {name: _earned(name, reward, reading, sample, asking) for name, reward in task.rewards.items()}
         rollouts.append(Rollout(completion=completion, reading=reading, rewards=rewards))
     return tuple(rollouts)
+
+
+def _earned(name: str, reward: Reward, reading: Reading, sample: Sample, asking: Asking) -> float:
+    try:
+        earned = float(reward(reading, sample, asking))
+    except ValueError:
+        raise  # the truth's fault, which is the data set's to mend
+    except Exception as fault:
+        raise UsageError(
+            f"The reward {name!r} failed on sample {sample.id}: {type(fault).__name__}: {fault}", "A reward must be total over texts."
+        ) from fault
+    if not 0.0 <= earned <= 1.0:  # nan is not, either
+        raise UsageError(f"The reward {name!r} gave {earned} for sample {sample.id}.", "A reward is a number from 0.0 to 1.0.")
+    return earned
