@@ -157,6 +157,9 @@ def _sized(info: VideoInfo, config: VideoConfig, geometry: Geometry, times_s: tu
     times_s = times_s + times_s[-1:] * missing
     bounds = {"min_pixels": config.min_pixels, "max_pixels": config.max_pixels}
     most = frame_max_pixels(len(times_s), total_pixels=config.total_pixels, temporal_patch=geometry.temporal_patch, **bounds)
-    height_px, width_px = target_size(info.height, info.width, factor=geometry.factor, min_pixels=config.min_pixels, max_pixels=most)
+    try:
+        height_px, width_px = target_size(info.height, info.width, factor=geometry.factor, min_pixels=config.min_pixels, max_pixels=most)
+    except VideoError as error:
+        raise fault(error.reason, f"{info.path}: {error.what}") from None
     grid_thw = geometry.grid(len(times_s), height_px, width_px)
     return FramePlan(times_s=times_s, height_px=height_px, width_px=width_px, grid_thw=grid_thw, video_tokens=geometry.tokens(grid_thw))

@@ -115,8 +115,8 @@ def _refuse(*_: Any) -> Any:
 
 def _moving_pictures(path: str, container: InputContainer) -> VideoStream:
     """The first stream of pictures that is not a cover or a row of thumbnails."""
-    if not len(container.streams):
-        raise fault("unreadable", f"{path} has a header that names no stream.")
+    if not any(stream.type in ("video", "audio", "subtitle") for stream in container.streams):
+        raise fault("unreadable", f"{path} has a header that describes no stream.")
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     streams = [stream for stream in container.streams.video if not stream.disposition & covers]
     if not streams:
