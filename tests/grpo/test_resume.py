@@ -68,7 +68,7 @@ def assert_complete(path, expected):
 @pytest.mark.parametrize("recipe, kills_wanted", [("lora", 24), ("full", 8)])
 def test_killed_at_random_instants(server, alone, tmp_path, recipe, kills_wanted):
     expected, seconds = alone[recipe]
-    assert expected["metrics"][-1]["reward_std"] > 0
+    assert max(row["reward_std"] for row in expected["metrics"]) > 0
     assert expected["hashes"].keys() == {"policy.safetensors", "optimizer.safetensors", "random.safetensors"}
     draw = random.Random(len(recipe))
     kills = runs = 0

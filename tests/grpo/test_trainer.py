@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from tests.grpo.small_run import DrawnLoader, letters, run_in, small_trainer, spans, timeless
 from tests.tiny import tiny_policy
+from tests.video.films import write_film
 
 from videochat_r1.errors import DataError, EnvironmentFault, Interrupted, NumericalStop, UsageError
 from videochat_r1.grpo import update
@@ -22,6 +23,9 @@ from videochat_r1.grpo.log import RunFolder, read_rows
 from videochat_r1.grpo.order import Source
 from videochat_r1.grpo.state import plateau
 from videochat_r1.rollout.native import NativeEngine
+from videochat_r1.types import Sample
+from videochat_r1.video.clips import ClipLoader
+from videochat_r1.video.sampling import VideoConfig
 
 
 def weights_of(policy):
@@ -388,3 +392,53 @@ def test_decoding_runs_ahead_of_the_step(tmp_path):
         trainer.on_step = lambda row: counts.append(len(asked))
         trainer.run()
     assert counts[0] >= 2
+
+
+def test_another_model_is_refused_on_resume(tmp_path):
+    run_in(tmp_path, train={"steps": 2})
+    with pytest.raises(UsageError, match="not those that this policy trains"):
+        run_in(tmp_path, resume=True, resume_anyway=True, policy=tiny_policy("qwen2_5_vl", lora_rank=3))
+
+
+def test_a_run_on_films(tmp_path):
+    """Real files through the real loader, one of them broken."""
+    samples = []
+    for index in range(3):
+        write_film(tmp_path / f"{index}.mp4", 10)
+        sample = spans(3)[index]
+        samples.append(
+            Sample(id=sample.id, task=sample.task, video=str(tmp_path / f"{index}.mp4"), question="it turns", truth=sample.truth)
+        )
+    (tmp_path / "1.mp4").write_bytes(b"no film")
+    policy = tiny_policy("qwen3_vl", lora_rank=2, adapter_noise=0.0)
+    with RunFolder(tmp_path / "run") as folder:
+        trainer = small_trainer(folder, policy=policy, sources=[Source(samples=samples)])
+        trainer.loader = ClipLoader(VideoConfig(min_pixels=64, max_pixels=1024), policy.geometry)
+        trainer.run()
+    assert {row["sample"] for row in read_rows(tmp_path / "run" / "rollouts.jsonl")} == {"spans/0", "spans/2"}
+    assert trainer.loader.quarantine.counts() == {"not_a_video": 1}
+    assert timeless(tmp_path / "run")[-1]["counts/quarantined"] >= 3
+
+
+def test_an_interrupted_run_whose_disk_is_full_says_so(tmp_path, monkeypatch):
+    def at_two(row):
+        if row["step"] == 2:
+            monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="could not be saved"):
+        run_in(tmp_path, on_step=at_two)
+
+
+def test_no_memory_for_one_video_is_a_clean_stop(tmp_path, monkeypatch):
+    policy = tiny_policy("qwen2_5_vl", lora_rank=2)
+    looked = []
+
+    def vision(prompts):
+        looked.append(len(prompts))
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(policy, "vision", vision)
+    with pytest.raises(EnvironmentFault, match="one video at a time"):
+        run_in(tmp_path, policy=policy)
+    assert looked == [2, 1]

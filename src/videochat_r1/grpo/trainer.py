@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videochat_r1.errors import DataError, EnvironmentFault, Interrupted, NumericalStop, UsageError
+from videochat_r1.errors import EnvironmentFault, Interrupted, NumericalStop, UsageError
 from videochat_r1.grpo.advantage import TaskScales, advantages
-from videochat_r1.grpo.batches import Batch, batches, task_of
+from videochat_r1.grpo.answers import gold, judged
+from videochat_r1.grpo.batches import Batch, batches
 from videochat_r1.grpo.checkpoint import Checkpoint, Checkpoints, NotWritten, bytes_of
 from videochat_r1.grpo.config import GrpoConfig, TrainConfig
 from videochat_r1.grpo.log import NOTES, RunFolder
@@ -34,7 +35,7 @@ from videochat_r1.grpo.metrics import (
     update_figures,
 )
 from videochat_r1.grpo.optimizer import Optimizer, learning_rate
-from videochat_r1.grpo.order import Order, Source, Turn
+from videochat_r1.grpo.order import Order, Source
 from videochat_r1.grpo.recipe import described, require_resumable
 from videochat_r1.grpo.records import keep_nonfinite, rollout_rows
 from videochat_r1.grpo.signals import StopSignal
@@ -42,12 +43,11 @@ from videochat_r1.grpo.state import Progress, data_fingerprint, plateau, random_
 from videochat_r1.grpo.update import Learner, Lesson, Watched
 from videochat_r1.policy.families.base import VisionFeatures
 from videochat_r1.policy.model import Policy
-from videochat_r1.policy.prompt import encode_text
 from videochat_r1.policy.shared_prefix import row_tokens
 from videochat_r1.rollout.base import Engine, Sampling, seed_of
 from videochat_r1.section import Section
-from videochat_r1.tasks.base import Asking, judge
-from videochat_r1.types import Completion, Group, Prompt
+from videochat_r1.tasks.base import Asking
+from videochat_r1.types import Completion, Prompt
 from videochat_r1.video.clips import ClipLoader
 
 __all__ = ["GrpoConfig", "Outcome", "Source", "TrainConfig", "Trainer"]
@@ -126,9 +126,8 @@ class Trainer:
                 if stop.received or reason == "plateau" or step == self.steps or step % self.config.checkpoint_every == 0:
                     self._save()
                 if stop.received and reason == "steps" and step < self.steps:
-                    raise Interrupted(
-                        f"Stopped by {stop.received.name} after step {step} of {self.steps}; it is saved.", "Go on with --resume."
-                    )
+                    kept = "it is saved" if self._saved_step == step else "it could not be saved, the last checkpoint is older"
+                    raise Interrupted(f"Stopped by {stop.received.name} after step {step} of {self.steps}; {kept}.", "Go on with --resume.")
                 if reason == "plateau":
                     break
         if self._saved_step != self.progress.step:
@@ -142,13 +141,13 @@ class Trainer:
         with clock("vision"):
             features = self._look(batch.prompts)
         if self.config.method == "sft":
-            completions = [[encode_text(self.policy, self._gold(turn))] for turn in batch.turns]
+            completions = gold(self.policy, batch, self.asking)
             lesson, row = self._lesson(batch, completions, None), {}
         else:
             with clock("rollout"):
                 completions = self._complete(batch, features)
             with clock("reward"):
-                groups = self._judge(batch, completions)
+                groups = judged(batch, completions, self.asking)
                 advantages_G = advantages(
                     batch.tasks, [torch.tensor(group.totals, dtype=torch.float64) for group in groups], self.grpo, self.scales
                 )
@@ -229,7 +228,12 @@ class Trainer:
             return self.policy.vision(prompts)
         except torch.OutOfMemoryError:
             pass
-        return [self.policy.vision([prompt])[0] for prompt in prompts]
+        torch.cuda.empty_cache()
+        try:
+            return [self.policy.vision([prompt])[0] for prompt in prompts]
+        except torch.OutOfMemoryError:
+            mend = "Turn one of: video.total_pixels down, train.prompts_per_step down, policy.train_vision off."
+            raise EnvironmentFault("Out of GPU memory in the vision tower with one video at a time.", mend) from None
 
     def _complete(self, batch: Batch, features: Sequence[VisionFeatures]) -> list[list[Completion]]:
         """group_size completions of each prompt, fewer prompts at a time where memory gives out: they come out the same."""
@@ -247,30 +251,6 @@ class Trainer:
             torch.cuda.empty_cache()
             self.sampling = self.sampling.model_copy(update={"batch_prompts": max(1, self.sampling.batch_prompts // 2)})
             NOTES.warning("Out of GPU memory: %d prompts are sampled together from now on.", self.sampling.batch_prompts)
-
-    def _judge(self, batch: Batch, completions: Sequence[Sequence[Completion]]) -> list[Group]:
-        groups = []
-        for turn, prompt, own in zip(batch.turns, batch.prompts, completions, strict=True):
-            try:
-                rollouts = judge(task_of(turn), turn.sample, own, self.asking)
-            except ValueError as error:
-                raise DataError(
-                    f"Sample {turn.sample.id}: its truth cannot be scored: {error}", "Look at it with `videochat-r1 data check`."
-                ) from error
-            if not all(math.isfinite(rollout.total) for rollout in rollouts):
-                raise DataError(
-                    f"Sample {turn.sample.id}: a reward of task {turn.sample.task} is not finite.", "A reward is a number from 0.0 to 1.0."
-                )
-            groups.append(Group(sample=turn.sample, prompt=prompt, rollouts=rollouts))
-        return groups
-
-    def _gold(self, turn: Turn) -> str:
-        try:
-            return task_of(turn).write(turn.sample.truth, self.asking)
-        except ValueError as error:
-            raise DataError(
-                f"Sample {turn.sample.id}: its truth cannot be written as an answer: {error}", "Look at it with `videochat-r1 data check`."
-            ) from error
 
     def _lesson(
         self,
@@ -359,6 +339,10 @@ class Trainer:
                 mend = "Start another run with --out, or pass --resume-anyway to go on with the change."
                 raise UsageError("The samples are not those that the run was started with.", mend)
             NOTES.warning("Changed on resume: the samples.")
+        shapes = {name: tuple(weight.shape) for name, weight in found.tensors["policy"].items()}
+        if shapes != {name: tuple(weight.shape) for name, weight in self.optimizer.parameters.items()}:
+            mend = "Give the recipe the policy it had, or start another run with --out."
+            raise UsageError("The checkpoint's weights are not those that this policy trains.", mend)
         with torch.no_grad():
             for name, weight in self.optimizer.parameters.items():
                 weight.copy_(found.tensors["policy"][name])
