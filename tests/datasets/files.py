@@ -128,7 +128,6 @@ def canonical(count: int = 2) -> list[dict[str, Any]]:
                 **common,
             },
         ]
-        rows[-1]["question"] = "Describe this video."
     return rows
 
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-
 from tests.datasets.files import CLEAN, captions, questions, source, tracks, write_json
+
 from videochat_r1.datasets.base import KINDS, check, read_samples
 from videochat_r1.datasets.base.defects import default_action
 from videochat_r1.errors import DataError, UserFault

@@ -7,8 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-
 from tests.datasets.files import ANNOTATIONS, official, source, write_json
+
 from videochat_r1.datasets.base import check, convert, read_samples
 from videochat_r1.datasets.got10k import FRACTIONS, assumed_frames, chosen_frames, matched_frames
 from videochat_r1.errors import DataError

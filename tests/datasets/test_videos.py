@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-
 from tests.datasets.files import captions, questions, source, write_json
+
 from videochat_r1.datasets.base import check, convert, overlap, read_samples
 from videochat_r1.errors import DataError, EnvironmentFault
 

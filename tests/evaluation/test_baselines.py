@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.datasets.files import canonical, captions, read_official, source, write_json
+
 from videochat_r1.datasets.base import read_samples
 from videochat_r1.errors import DataError
 from videochat_r1.evaluation.baselines import baselines

@@ -190,11 +190,13 @@ def _sequence_row(folder: Path, relative: str, source: DataSource) -> Row:
     findings = []
     if len(sequence.pictures) != len(normalised):
         findings.append(("frames_differ", f"{len(sequence.pictures)} pictures, {len(normalised)} lines in groundtruth.txt"))
+    if "object_class" not in sequence.info:
+        return Row(None, 0, (*findings, ("field_missing", f"{relative}/meta_info.ini names no object_class")), folder.name)
     frames = chosen_frames(sequence.visible(), source.boxes_per_sequence)
     value = {
         "id": folder.name,
         "video": relative if source.videos else str(folder),
-        "question": sequence.info.get("object_class"),
+        "question": sequence.info["object_class"],
         "answer": {"boxes": np.round(normalised[frames], DECIMALS).tolist(), "times_s": [frame / FRAMES_PER_SECOND for frame in frames]},
         "meta": {"box_times": "annotated", "box_frames": frames},
         "duration_s": sequence.frames / FRAMES_PER_SECOND,

@@ -60,7 +60,7 @@ def write_rows(samples: Iterable[Sample], path: Path, videos: str = "") -> None:
 
 
 def convert(source: DataSource, out: Path) -> DefectReport:
-    """Any data set -> canonical JSONL, repaired as the source says. Read back as `jsonl` with the same videos folder it gives equal samples.
+    """Any data set -> canonical JSONL, repaired as the source says; read back as `jsonl` with the same videos it gives equal samples.
 
     Returns what was found and done. Raises what `read_samples` raises, and EnvironmentFault where `out` cannot be written."""
     loaded = read_samples(source)

@@ -34,6 +34,9 @@ NEEDS: dict[str, tuple[str, ...]] = {
 }
 """What the truth of each task holds. A task that is not named here (a user's own) takes what the row has."""
 
+NO_QUESTION = frozenset({"description"})
+"""Tasks that ask the same of every video."""
+
 _FIELDS = frozenset({"id", "task", "video", "question", "options", "answer", "duration_s", "meta"})
 _ANSWERS = frozenset({"spans", "boxes", "times_s", "choice", "label", "events", "caption"})
 _LETTER = re.compile(r"\(([A-Z])\)\s*")
@@ -108,7 +111,7 @@ class _Examiner:
         truth = self.answer(value.get("answer"), task or "", options, question or "")
         if name is None or video is None or question is None or task is None or truth is None:
             return None
-        if not question.strip():
+        if not question.strip() and task not in NO_QUESTION:
             self.note("question_empty", "the question is empty")
         if "\0" in video or "://" in video:
             self.note("video_path", f"{printable(video)!r} is not the path of a local file")
