@@ -155,7 +155,7 @@ CORPUS: list[tuple[str, Spoil, dict[str, int]]] = [
     ("jsonl", set_at(0, "answer")([3, 5]), {"field_type": 1}),
     ("jsonl", delete(0, "task"), {"field_missing": 1}),
     ("jsonl", row("task", "tracing"), {"task_unknown": 1}),
-    ("jsonl", row("task", "/tmp/code.py"), {"task_unknown": 1}),
+    ("jsonl", row("task", "mine/code.py"), {"task_unknown": 1}),
     ("jsonl", row("meta", []), {"field_type": 1}),
     ("jsonl", row("durations_s", 3.0), {"field_unknown": 1}),
     ("jsonl", set_at(2, "options")([str(n) for n in range(30)]), {"options_many": 1}),
