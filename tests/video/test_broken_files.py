@@ -5,8 +5,10 @@ import gzip
 import os
 import random
 import socket
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,7 +119,7 @@ def test_files_without_moving_pictures(tmp_path):
 def write_cover(container: av.container.OutputContainer) -> None:
     picture = container.add_stream("mjpeg", rate=1)
     picture.width, picture.height, picture.pix_fmt = 64, 64, "yuvj420p"
-    picture.disposition = av.stream.Disposition.attached_pic
+    picture.disposition = av.stream.Disposition.attached_pic.value
     speaker = container.add_stream("aac", rate=16000)
     packets = picture.encode(av.VideoFrame(64, 64, "yuvj420p"))
     container.mux([*packets, *picture.encode(None)])
@@ -202,8 +204,6 @@ def test_a_truncated_file_may_be_kept_and_its_last_frame_repeats_no_unseen_secon
 
 @pytest.mark.parametrize("factor, reason", [(0.25, "clip"), (1.0, "clip"), (3.0, "truncated")])
 def test_time_stamps_win_over_a_wrong_length_in_the_header(factor, reason, tmp_path):
-    import struct
-
     path = write_film(tmp_path / "film.mkv", 60)
     content = path.read_bytes()
     place = content.index(b"\x44\x89\x88") + 3  # Matroska's Duration, a double
@@ -264,24 +264,45 @@ def test_pictures_too_thin_to_cut_into_patches(tmp_path):
     assert reason_of(write_film(tmp_path / "film.mkv", 2, size=(4096, 16), codec="mpeg4")) == "bad_aspect"
 
 
-def test_huge_pictures_are_refused_before_they_are_decoded(tmp_path):
-    path = tmp_path / "huge.mkv"
-    with av.open(str(path), "w") as container:  # one colour, 16k x 16k: a few kilobytes on disk
-        stream = container.add_stream("ffv1", rate=1)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "gray"
-        container.mux(stream.encode(av.VideoFrame(64, 64, "gray")))
-        container.mux(stream.encode(None))
-    content = path.read_bytes()
-    assert content.count(b"\xb0\x81\x40") == content.count(b"\xba\x81\x40") == 1  # PixelWidth and PixelHeight, one byte each
-    wide = content.replace(b"\xb0\x81\x40", b"\xb0\x81\xff").replace(b"\xba\x81\x40", b"\xba\x81\xff")
-    path.write_bytes(wide)
-    assert reason_of(path) in ("clip", "unreadable")  # the size in the header is wrong, and within bounds
-    film = write_film(tmp_path / "film.mp4", 4)
-    content = film.read_bytes()
-    place = content.index(b"avc1", content.index(b"stsd")) + 28
-    film.write_bytes(content[:place] + (16_384).to_bytes(2, "big") * 2 + content[place + 4 :])
-    info = reason_of(film)
-    assert info in ("too_large", "clip")  # FFmpeg may already have read the true size from the stream itself
+def test_huge_pictures_are_refused_before_memory_is_taken(tmp_path):
+    in_header = write_film(tmp_path / "header.mkv", 2, size=(256, 256), codec="ffv1")
+    content = in_header.read_bytes()
+    for mark in (b"\xb0\x82", b"\xba\x82"):  # PixelWidth and PixelHeight, two bytes each
+        assert content.count(mark + b"\x01\x00") == 1
+        content = content.replace(mark + b"\x01\x00", mark + b"\x40\x00")
+    in_header.write_bytes(content)
+    in_pictures = write_film(tmp_path / "pictures.mov", 2, codec="png", pixels="rgb24")  # the header is right, the pictures lie
+    content = in_pictures.read_bytes()
+    size = b"IHDR" + struct.pack(">II", 96, 64)
+    assert content.count(size) == 2
+    content = content.replace(size, b"IHDR" + struct.pack(">II", 16_384, 16_384))
+    place = content.index(b"IHDR")
+    checksum = struct.pack(">I", zlib.crc32(content[place : place + 17]))
+    in_pictures.write_bytes(content.replace(content[place + 17 : place + 21], checksum))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "1.png").write_bytes(in_pictures.read_bytes()[place - 12 :])
+    reset_peak_memory()
+    before = memory_kib("VmRSS")
+    assert {reason_of(path) for path in (in_header, in_pictures, folder)} <= {"too_large", "unreadable"}
+    assert memory_kib("VmHWM") - before < 64 * 1024  # one such picture is 768 MiB
+
+
+def test_frames_without_end_are_refused(tmp_path, monkeypatch):
+    stated = write_film(tmp_path / "film.mp4", 30)
+    monkeypatch.setattr("videochat_r1.video.source.MAX_FRAMES", 20)
+    assert reason_of(stated) == "too_large"
+    unstated = write_film(tmp_path / "film.mkv", 30)
+    assert reason_of(unstated) == "clip"
+    monkeypatch.setattr("videochat_r1.video.decode.MAX_FRAMES", 20)
+    assert reason_of(unstated) == "too_large"
+
+
+def reset_peak_memory() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pytest.skip("no measure of peak memory on this system")
 
 
 def memory_kib(name: str) -> int:
@@ -293,10 +314,7 @@ def memory_kib(name: str) -> int:
 def test_4k_takes_little_more_memory_than_its_frames(tmp_path):
     large = write_film(tmp_path / "large.mp4", 4, size=(3840, 2160))
     clip_of(write_film(tmp_path / "small.mp4", 4))
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pytest.skip("no measure of peak memory on this system")
+    reset_peak_memory()
     before = memory_kib("VmRSS")
     info = probe(str(large))
     clip = decode(info, plan_frames(info, VideoConfig(), Geometry(patch=14, merge=2, temporal_patch=2)))
