@@ -27,6 +27,7 @@ LEVELS = ("easy", "several", "alike", "long")
 Level = Literal["easy", "several", "alike", "long"]
 
 STEP_S = 0.5  # appearances and departures lie on this grid
+SEEN_SHIFT = 0.03  # share of the picture's side that a thing moves at least while it is there: two pixels of 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +54,8 @@ class Thing:
 
     @property
     def way(self) -> str:
-        """The direction that most of its path goes."""
-        dx, dy = self.end[0] - self.start[0], self.end[1] - self.start[1]
-        return ("right" if dx > 0 else "left") if abs(dx) >= abs(dy) else ("down" if dy > 0 else "up")
+        """The direction that most of its path goes; the part of it that is seen goes there too."""
+        return _direction(self.end[0] - self.start[0], self.end[1] - self.start[1])
 
     @property
     def span(self) -> Span:
@@ -96,16 +96,19 @@ class Scene:
 def draw(level: str, series: str, number: int, *, whole: bool | None = None) -> Scene:
     """Scene `number` of a series ("train-0", "test-0", ...) at a level; different series share no scene.
 
-    whole: the target stays through the whole scene (as tracking needs), or it does not, or either."""
+    whole: the target stays through the whole scene (as tracking needs), or it does not, or either. The id tells the three apart.
+
+    Levels: easy has one thing; several two or three; alike two or three, each like the target in colour or in shape; these last 8 s.
+    long has one or two and lasts 16 s."""
     rng = random.Random(f"{level}/{series}/{number}")
     duration_s = 16.0 if level == "long" else 8.0
     count = {"easy": 1, "several": rng.choice((2, 3)), "alike": rng.choice((2, 3)), "long": rng.choice((1, 2))}[level]
+    scene_id = f"{level}-{series}-{number:06d}" + {None: "", True: "-whole", False: "-part"}[whole]
     whole = rng.random() < 0.4 if whole is None else whole
     looks = _looks(rng, count, alike=level == "alike")
     things = [_thing(rng, look, duration_s, whole=whole if index == 0 else rng.random() < 0.5) for index, look in enumerate(looks)]
     shade = rng.randint(16, 64)
     ground = (shade + rng.randint(-8, 8), shade + rng.randint(-8, 8), shade + rng.randint(-8, 8))
-    scene_id = f"{level}-{series}-{number:06d}"
     poor = rng.random() < 0.3
     return Scene(id=scene_id, level=level, duration_s=duration_s, ground=ground, poor=poor, grain_seed=rng.getrandbits(31), things=tuple(things))
 
@@ -124,26 +127,52 @@ def _looks(rng: random.Random, count: int, *, alike: bool) -> list[tuple[str, st
 
 
 def _thing(rng: random.Random, look: tuple[str, str], duration_s: float, *, whole: bool) -> Thing:
-    radius = rng.uniform(0.09, 0.16)
-    growth = rng.choice((0.0, 0.0, 0.0, 0.5, -0.35))
-    room = radius * (1 + max(growth, 0.0)) + 0.02
-    along, across = rng.uniform(0.45, 1.0), rng.uniform(-0.25, 0.25)  # shares of the room to move in: one axis clearly dominates
+    """A thing whose seen part moves its way: a short visit at the crest of a sway would show another direction than the path has."""
+    while True:
+        radius = rng.uniform(0.09, 0.16)
+        growth = rng.choice((0.0, 0.0, 0.0, 0.5, -0.35))
+        start, end = _path(rng, room=radius * (1 + max(growth, 0.0)) + 0.02)
+        appears_s, leaves_s = (0.0, duration_s) if whole else _stay(rng, duration_s)
+        thing = Thing(
+            shape=look[1],
+            colour=look[0],
+            radius=radius,
+            growth=growth,
+            start=start,
+            end=end,
+            sway=rng.choice((0.0, rng.uniform(-0.12, 0.12))),
+            appears_s=appears_s,
+            leaves_s=leaves_s,
+        )
+        if _shows_its_way(thing, duration_s):
+            return thing
+
+
+def _path(rng: random.Random, *, room: float) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Start and end of a line that keeps `room` to the picture's edges and goes along one axis much farther than along the other."""
     low, high = room, 1 - room
-    travel = along * (high - low)
-    first = rng.uniform(low, high - travel)
-    second = rng.uniform(low + abs(across) * (high - low) * (across < 0), high - across * (high - low) * (across > 0))
-    a, b = (first, second), (first + travel, min(max(second + across * (high - low), low), high))
+    along, across = rng.uniform(0.45, 1.0) * (high - low), rng.uniform(-0.25, 0.25) * (high - low)
+    first = rng.uniform(low, high - along)
+    second = rng.uniform(low + max(-across, 0.0), high - max(across, 0.0))
+    start, end = (first, second), (first + along, second + across)
     if rng.random() < 0.5:
-        a, b = (a[1], a[0]), (b[1], b[0])
-    if rng.random() < 0.5:
-        a, b = b, a
-    appears_s, leaves_s = 0.0, duration_s
-    if not whole:
-        steps = int(duration_s / STEP_S)
-        length = rng.randint(2, int(steps * 0.6))
-        start = rng.randint(0, steps - length)
-        appears_s, leaves_s = start * STEP_S, (start + length) * STEP_S
-    sway = rng.choice((0.0, rng.uniform(-0.12, 0.12)))
-    return Thing(
-        shape=look[1], colour=look[0], radius=radius, growth=growth, start=a, end=b, sway=sway, appears_s=appears_s, leaves_s=leaves_s
-    )
+        start, end = (start[1], start[0]), (end[1], end[0])
+    return (end, start) if rng.random() < 0.5 else (start, end)
+
+
+def _stay(rng: random.Random, duration_s: float) -> Span:
+    """From one second to six tenths of the scene."""
+    steps = int(duration_s / STEP_S)
+    length = rng.randint(2, int(steps * 0.6))
+    first = rng.randint(0, steps - length)
+    return first * STEP_S, (first + length) * STEP_S
+
+
+def _shows_its_way(thing: Thing, duration_s: float) -> bool:
+    early, late = thing.box(thing.appears_s, duration_s), thing.box(thing.leaves_s - STEP_S, duration_s)
+    dx, dy = (late[0] + late[2] - early[0] - early[2]) / 2, (late[1] + late[3] - early[1] - early[3]) / 2
+    return max(abs(dx), abs(dy)) >= SEEN_SHIFT and _direction(dx, dy) == thing.way
+
+
+def _direction(dx: float, dy: float) -> str:
+    return ("right" if dx > 0 else "left") if abs(dx) >= abs(dy) else ("down" if dy > 0 else "up")
