@@ -11,40 +11,23 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from videochat_r1.errors import EnvironmentFault, UsageError
 from videochat_r1.plugins import nearest
+from videochat_r1.policy.config import PolicyConfig
 from videochat_r1.policy.families.base import VisionFeatures
 from videochat_r1.policy.patches import embed_by_product
 from videochat_r1.policy.processing import ADAPTER_FILE, WEIGHTS, Processing, base_of_adapter, load_processing, model_folder
 from videochat_r1.policy.vision_attention import batch_windows
-from videochat_r1.section import Section, free, refused, warned
 from videochat_r1.types import Prompt
 
+__all__ = ["Policy", "PolicyConfig", "add_adapter", "load_policy"]
+
 TOWER_LAYERS = r"(attn\.(qkv|proj)|mlp\.(gate_proj|up_proj|down_proj|linear_fc1|linear_fc2))"
-
-
-class PolicyConfig(Section):
-    """Which model is trained, and what of it."""
-
-    path: str = refused("", "a local Hugging Face folder, a PEFT adapter's folder, or a name on the hub")
-    lora_rank: int = refused(0, "rank of the LoRA adapter; 0 trains the weights themselves", ge=0)
-    lora_alpha: int = refused(0, "LoRA's alpha; 0 takes twice the rank", ge=0)
-    lora_targets: tuple[str, ...] = refused(
-        ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-        "linear layers of the language model that LoRA adapts",
-    )
-    train_vision: bool = refused(False, "train the vision tower too (with LoRA: adapt its linear layers too)")
-    dtype: Literal["auto", "float32", "bfloat16"] = refused("auto", "of the weights; auto is bfloat16 on a GPU and float32 elsewhere")
-    device: str = warned("auto", "where the model runs: auto, cpu, cuda or cuda:N")
-    gradient_checkpointing: bool = free(False, "compute each layer again in the backward pass instead of keeping what it computed")
-    vision_path: Literal["fast", "stock"] = free(
-        "fast", "fast: windows of equal length in one call; stock: the tower as it came, window by window"
-    )
 
 
 class Policy(Processing):

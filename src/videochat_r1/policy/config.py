@@ -1,0 +1,26 @@
+"""Which model is trained, and what of it. No torch here: `--help` reads this file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from videochat_r1.section import Section, free, refused, warned
+
+
+class PolicyConfig(Section):
+    """Which model is trained, and what of it."""
+
+    path: str = refused("", "a local Hugging Face folder, a PEFT adapter's folder, or a name on the hub")
+    lora_rank: int = refused(0, "rank of the LoRA adapter; 0 trains the weights themselves", ge=0)
+    lora_alpha: int = refused(0, "LoRA's alpha; 0 takes twice the rank", ge=0)
+    lora_targets: tuple[str, ...] = refused(
+        ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+        "linear layers of the language model that LoRA adapts",
+    )
+    train_vision: bool = refused(False, "train the vision tower too (with LoRA: adapt its linear layers too)")
+    dtype: Literal["auto", "float32", "bfloat16"] = refused("auto", "of the weights; auto is bfloat16 on a GPU and float32 elsewhere")
+    device: str = warned("auto", "where the model runs: auto, cpu, cuda or cuda:N")
+    gradient_checkpointing: bool = free(False, "compute each layer again in the backward pass instead of keeping what it computed")
+    vision_path: Literal["fast", "stock"] = free(
+        "fast", "fast: windows of equal length in one call; stock: the tower as it came, window by window"
+    )
