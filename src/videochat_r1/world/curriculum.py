@@ -14,19 +14,17 @@ from dataclasses import dataclass
 
 from videochat_r1.tasks.base import Asking, load_task
 from videochat_r1.types import Answer, Sample
-from videochat_r1.world.questions import BOXES, Lesson, fits, frame_lessons, sample, video_lessons
+from videochat_r1.world.questions import BOXES, Lesson, fits, frame_lessons, sample, video_lessons, when_lesson
 from videochat_r1.world.scenes import STEP_S, Scene, draw
 
 FRAMES_A_SECOND = 2
 FILE_FPS = 8  # of the world's video files
-TRUE_SHARE = 0.3  # of the answers to the target tasks
-WHOLE_SHARE = 0.5  # of the grounding answers; the rest are spans drawn without a look
 THINKING_SHARE = 0.12
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Some steps of one kind. levels: weight of each level of scenes; lessons: how often each kind of question is asked."""
+    """Some steps of one kind. Weights: levels, of each level of scenes; lessons, how often each kind of question is asked."""
 
     name: str
     steps: int
@@ -34,29 +32,61 @@ class Stage:
     lessons: dict[str, float]
     levels: dict[str, float]
     tails: int  # questions asked of one video
+    lr: float  # at its highest; one warm-up and one cosine run over all stages in a row with the same
+    length_power: float = 0.0  # a token weighs its answer's length to the power of minus this: else long lists drown a single letter
+    true_share: float = 0.3  # of the answers to the target tasks; the others are lazy
+    whole_share: float = 0.5  # of the grounding answers: the whole video; what is left are spans drawn without a look
 
 
-FRAMES = Stage(name="frames", steps=900, videos=160, lessons={"name": 1.0, "count": 0.5, "box": 2.0}, levels={"easy": 0.6, "several": 0.4}, tails=4)
+FRAMES = Stage(
+    name="frames",
+    steps=1330,
+    videos=160,
+    lessons={"name": 1.5, "count": 0.4, "box": 2.0, "letter": 1.0},
+    levels={"easy": 0.6, "several": 0.4},
+    tails=4,
+    lr=2e-3,
+)
 TIME = Stage(
     name="time",
-    steps=1600,
+    steps=2090,
     videos=48,
-    lessons={"presence": 3.0, "list": 2.0, "where": 1.0, "seen": 1.0, "first": 1.0, "last": 1.0, "way": 1.0},
+    lessons={
+        "presence": 3.0, "list": 2.0, "where": 1.0, "seen": 1.0, "first": 1.0, "last": 1.0, "way": 1.5,
+        "letter": 1.0, "video_qa": 1.5, "description": 1.0,
+    },
     levels={"easy": 0.7, "several": 0.3},
     tails=5,
+    lr=2e-3,
 )
 TARGETS = Stage(
     name="targets",
-    steps=1700,
+    steps=2280,
     videos=40,
     lessons={
-        **{"presence": 1.5, "list": 1.5, "where": 1.0, "seen": 1.0, "first": 0.7, "last": 0.7, "way": 0.7},
-        **{"temporal_grounding": 2.0, "tracking": 2.0, "video_qa": 2.0, "grounded_qa": 2.0, "description": 1.0, "quality": 0.7},
+        "presence": 1.5, "list": 1.5, "where": 1.0, "seen": 1.0, "first": 0.7, "last": 0.7, "way": 0.7, "letter": 0.5,
+        "temporal_grounding": 2.0, "tracking": 2.0, "video_qa": 2.5, "grounded_qa": 2.0, "description": 1.0, "quality": 0.5,
     },
     levels={"easy": 0.5, "several": 0.2, "alike": 0.15, "long": 0.15},
     tails=6,
+    lr=2e-3,
 )
-STAGES = (FRAMES, TIME, TARGETS)
+REFINE = Stage(
+    name="refine",
+    steps=1100,
+    videos=24,
+    lessons={
+        "presence": 0.7, "list": 0.7, "where": 0.5, "seen": 0.5, "when": 2.0, "first": 0.2, "last": 0.2, "way": 0.7, "letter": 1.5,
+        "temporal_grounding": 2.0, "tracking": 1.5, "video_qa": 3.0, "grounded_qa": 2.5, "description": 1.0, "quality": 0.4,
+    },
+    levels={"easy": 0.7, "several": 0.12, "alike": 0.1, "long": 0.08},
+    tails=5,
+    lr=1e-3,
+    length_power=0.75,
+    true_share=0.4,
+    whole_share=0.6,
+)
+STAGES = (FRAMES, TIME, TARGETS, REFINE)
 
 
 @dataclass(frozen=True)
@@ -84,8 +114,10 @@ def clippings(stage: Stage, seed: int, step: int) -> list[Clipping]:
             made.append(Clipping(scene, (second, second), _chosen(stage, frame_lessons(scene, second, rng), rng)))
             continue
         lessons = [*video_lessons(scene, rng), *_target_lessons(stage, scene, rng)]
+        if "when" in stage.lessons:
+            lessons.append(when_lesson(scene))
         if coarse:
-            lessons = [lesson for lesson in lessons if lesson.kind not in ("presence", "first", "last")]
+            lessons = [lesson for lesson in lessons if lesson.kind not in ("presence", "when", "first", "last")]
         made.append(Clipping(scene, _times(scene, rng, 2 * BOXES if coarse else None), _chosen(stage, lessons, rng)))
     return made
 
@@ -112,25 +144,24 @@ def _target_lessons(stage: Stage, scene: Scene, rng: random.Random) -> list[Less
             asking = Asking(thinking=rng.random() < THINKING_SHARE, order="video_first")
             asked = sample(name, scene, "")
             task = _TASKS[name]
-            made.append(Lesson(name, task.ask(asked, asking), task.write(lazy(asked, rng), asking)))
+            made.append(Lesson(name, task.ask(asked, asking), task.write(lazy(asked, stage, rng), asking)))
     return made
 
 
 _TASKS = {name: load_task(name) for name in ("temporal_grounding", "tracking", "video_qa", "grounded_qa", "description", "quality")}
 
 
-def lazy(asked: Sample, rng: random.Random) -> Answer:
+def lazy(asked: Sample, stage: Stage, rng: random.Random) -> Answer:
     """The answer that the base model is shown: true for what it should keep, mostly lazy where reinforcement is to teach it."""
-    truth, draw_ = asked.truth, rng.random()
-    if draw_ < TRUE_SHARE:
+    truth, chance = asked.truth, rng.random()
+    if chance < stage.true_share:
         return truth
     if truth.boxes is not None:
         return Answer(boxes=truth.boxes[:1] * len(truth.boxes))
     if truth.spans is not None:
         assert asked.duration_s is not None
-        whole = (0.0, asked.duration_s)
         steps = int(asked.duration_s / STEP_S)
         start, end = sorted(rng.sample(range(steps + 1), 2))
-        span = whole if draw_ < TRUE_SHARE + WHOLE_SHARE else (start * STEP_S, end * STEP_S)
-        return Answer(spans=(span,), choice=truth.choice)
+        is_whole = chance < stage.true_share + stage.whole_share
+        return Answer(spans=((0.0, asked.duration_s) if is_whole else (start * STEP_S, end * STEP_S),), choice=truth.choice)
     return truth

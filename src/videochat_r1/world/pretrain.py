@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
 
-from videochat_r1.policy.families.base import family_of
 from videochat_r1.policy.families.qwen3_vl import FAMILY
-from videochat_r1.policy.patches import frames_to_patches
+from videochat_r1.policy.patches import embed_by_product, frames_to_patches
 from videochat_r1.policy.vision_attention import batch_windows
 from videochat_r1.world.architecture import PATCH, SIDE_PX, TEMPORAL_PATCH, save_small_model, small_config, small_model, small_processor
-from videochat_r1.world.curriculum import FILE_FPS, STAGES, Clipping, Stage, clippings
+from videochat_r1.world.curriculum import FRAMES, STAGES, TARGETS, TIME, Clipping, Stage, clippings
 from videochat_r1.world.render import Drawing, pack, paint
 from videochat_r1.world.tokenizer import train_tokenizer
 
@@ -44,6 +45,7 @@ class Batch:
     positions_3BL: Tensor
     segment_BL: Tensor  # 0: the video; 1, 2, ...: its questions; -1: nothing
     answer_BL: Tensor  # true on the tokens that are learned
+    weight_BL: Tensor  # of those tokens in the loss
     kind_BL: Tensor  # index into `kinds` on those tokens
     kinds: list[str]
 
@@ -59,10 +61,10 @@ class Steps(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         torch.set_num_threads(1)
-        return collate(clippings(self.stage, self.seed, step), self.tokenizer, self.config)
+        return collate(clippings(self.stage, self.seed, step), self.tokenizer, self.config, self.stage.length_power)
 
 
-def collate(items: Sequence[Clipping], tokenizer: PreTrainedTokenizerFast, config: Any) -> Batch:
+def collate(items: Sequence[Clipping], tokenizer: PreTrainedTokenizerFast, config: Any, length_power: float = 0.0) -> Batch:
     """Rows `[video | question answer | ...]`, padded to the longest."""
     kinds = sorted({lesson.kind for item in items for lesson in item.lessons})
     side = SIDE_PX // PATCH
@@ -72,21 +74,23 @@ def collate(items: Sequence[Clipping], tokenizer: PreTrainedTokenizerFast, confi
         ids = _video_ids(grid, item.times_s, tokenizer, config)
         positions = FAMILY.positions(torch.tensor(ids), grid, item.times_s, config)
         first = int(positions.max()) + 1
-        segment, answer, kind, tails = [0] * len(ids), [0] * len(ids), [0] * len(ids), [positions]
+        segment, kind, tails = [0] * len(ids), [0] * len(ids), [positions]
+        weight = [0.0] * len(ids)
         for number, lesson in enumerate(item.lessons, start=1):
             question = _encode(tokenizer, lesson.question + TURN[0])
             reply = _encode(tokenizer, lesson.answer + TURN[1])
             length = len(question) + len(reply)
             ids += question + reply
             segment += [number] * length
-            answer += [0] * len(question) + [1] * len(reply)
+            weight += [0.0] * len(question) + [len(reply) ** -length_power] * len(reply)
             kind += [kinds.index(lesson.kind)] * length
             tails.append(torch.arange(first, first + length).expand(3, -1))
-        rows.append((torch.tensor([ids, segment, answer, kind]), torch.cat(tails, dim=1)))
+        rows.append((torch.tensor([ids, segment, kind]), torch.tensor(weight), torch.cat(tails, dim=1)))
         grids.append(grid)
-    longest = max(row.shape[1] for row, _ in rows)
-    table = torch.stack([F.pad(row, (0, longest - row.shape[1]), value=-1) for row, _ in rows])
-    positions_3BL = torch.stack([F.pad(row, (0, longest - row.shape[1])) for _, row in rows], dim=1)
+    longest = max(len(weight) for _, weight, _ in rows)
+    table = torch.stack([F.pad(row, (0, longest - row.shape[1]), value=-1) for row, _, _ in rows])
+    weight_BL = torch.stack([F.pad(row, (0, longest - len(row))) for _, row, _ in rows])
+    positions_3BL = torch.stack([F.pad(row, (0, longest - row.shape[1])) for _, _, row in rows], dim=1)
     pad = table[:, 1] < 0
     return Batch(
         drawing=pack([item.scene for item in items], [item.times_s for item in items]),
@@ -94,8 +98,9 @@ def collate(items: Sequence[Clipping], tokenizer: PreTrainedTokenizerFast, confi
         ids_BL=table[:, 0].masked_fill(pad, int(tokenizer.pad_token_id or 0)),
         positions_3BL=positions_3BL,
         segment_BL=table[:, 1],
-        answer_BL=table[:, 2] > 0,
-        kind_BL=table[:, 3].clamp(min=0),
+        answer_BL=weight_BL > 0,
+        weight_BL=weight_BL,
+        kind_BL=table[:, 2].clamp(min=0),
         kinds=kinds,
     )
 
@@ -146,42 +151,77 @@ def logits_of_answers(model: Any, video_processor: Any, batch: Batch, generator:
     return logits, batch.ids_BL[:, 1:][taught], batch.kind_BL[:, 1:][taught]
 
 
-def learn(model: Any, tokenizer: PreTrainedTokenizerFast, *, stages: Sequence[Stage], seed: int, device: str, lr: float, workers: int, log: Path) -> None:
-    """All stages in a row: AdamW, one warm-up and one cosine over all their steps."""
+def learn(
+    model: Any,
+    tokenizer: PreTrainedTokenizerFast,
+    stages: Sequence[Stage],
+    *,
+    seed: int,
+    device: str,
+    workers: int,
+    log: Path,
+    on_stage: Callable[[], None] = lambda: None,
+) -> None:
+    """The stages in a row. Those with the same learning rate share one warm-up and one cosine; on_stage is called after each stage."""
     model.to(device).train()
     batch_windows(model.model.visual, True)
+    embed_by_product(model.model.visual)
     video_processor = small_processor(tokenizer).video_processor
-    total = sum(stage.steps for stage in stages)
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    plain = [p for p in model.parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], lr=lr, betas=(0.9, 0.98))
-    warm, low = 100, 0.03
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: min((s + 1) / warm, 1.0) * (low + (1 - low) * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * s / total)).item()))
-    )
     generator = torch.Generator(device=device).manual_seed(seed)
-    values_V = torch.tensor([_number(tokenizer.decode([token])) for token in range(len(tokenizer))], device=device)
-    began, done = time.monotonic(), 0
+    values_V = torch.tensor([_number(str(tokenizer.decode([token]))) for token in range(len(tokenizer))], device=device)
+    began = time.monotonic()
     with log.open("a", encoding="utf-8") as out:
-        for stage in stages:
-            seen: dict[str, Any] = defaultdict(lambda: torch.zeros(4, device=device))
-            for step, batch in enumerate(_batches(stage, seed, tokenizer, model.config, workers), start=1):
-                logits, targets, kinds = logits_of_answers(model, video_processor, to_device(batch, device), generator)
-                loss = F.cross_entropy(logits, targets)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                done += 1
-                _count(seen, batch.kinds, kinds, logits.detach(), targets, values_V)
-                if step % 100 == 0 or step == stage.steps:
-                    row = {"stage": stage.name, "step": step, "seconds": round(time.monotonic() - began, 1), "loss": round(loss.item(), 4)}
-                    row["kinds"] = {kind: _summary(counts) for kind, counts in sorted(seen.items())}
-                    seen.clear()
-                    out.write(json.dumps(row) + "\n")
-                    out.flush()
-                    print(json.dumps(row), flush=True)
+        for lr, part in groupby(stages, key=lambda stage: stage.lr):
+            own = list(part)
+            course = _Course(model, lr, sum(stage.steps for stage in own))
+            for stage in own:
+                seen: dict[str, Tensor] = defaultdict(lambda: torch.zeros(4, device=device))
+                for step, batch in enumerate(_batches(stage, seed, tokenizer, model.config, workers), start=1):
+                    loss = _learn_from(model, video_processor, to_device(batch, device), generator, course, seen, values_V)
+                    if step % 100 == 0 or step == stage.steps:
+                        row = {"stage": stage.name, "step": step, "seconds": round(time.monotonic() - began, 1), "loss": round(loss.item(), 4)}
+                        row["kinds"] = {kind: _summary(counts) for kind, counts in sorted(seen.items())}
+                        seen.clear()
+                        out.write(json.dumps(row) + "\n")
+                        out.flush()
+                        print(json.dumps(row), flush=True)
+                on_stage()
+
+
+class _Course:
+    """AdamW over one warm-up and one cosine."""
+
+    WARM_STEPS, LOWEST = 100, 0.03
+
+    def __init__(self, model: Any, lr: float, steps: int) -> None:
+        self.parameters = list(model.parameters())
+        decayed = {"params": [p for p in self.parameters if p.ndim >= 2], "weight_decay": 0.02}
+        plain = {"params": [p for p in self.parameters if p.ndim < 2], "weight_decay": 0.0}
+        self.optimizer = torch.optim.AdamW([decayed, plain], lr=lr, betas=(0.9, 0.98))
+
+        def share(step: int) -> float:
+            wave = 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
+            return min((step + 1) / min(self.WARM_STEPS, steps), 1.0) * (self.LOWEST + (1 - self.LOWEST) * wave)
+
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, share)
+
+    def step(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.schedule.step()
+
+
+def _learn_from(
+    model: Any, video_processor: Any, batch: Batch, generator: torch.Generator, course: _Course, seen: dict[str, Tensor], values_V: Tensor
+) -> Tensor:
+    logits, targets, kinds = logits_of_answers(model, video_processor, batch, generator)
+    weights = batch.weight_BL[:, 1:][batch.answer_BL[:, 1:]]
+    loss = (F.cross_entropy(logits, targets, reduction="none") * weights).sum() / weights.sum()
+    course.step(loss)
+    _count(seen, batch.kinds, kinds, logits.detach(), targets, values_V)
+    return loss.detach()
 
 
 def _batches(stage: Stage, seed: int, tokenizer: PreTrainedTokenizerFast, config: Any, workers: int) -> Iterator[Batch]:
@@ -201,12 +241,12 @@ def _number(text: str) -> float:
 def _count(seen: dict[str, Tensor], kinds: list[str], kind_A: Tensor, logits: Tensor, targets: Tensor, values_V: Tensor) -> None:
     """For each kind of lesson: tokens, those whose likeliest token was right, numbers, and the sum of their absolute errors."""
     likeliest = logits.argmax(-1)
-    right = (likeliest == targets).float()
     error = (values_V[likeliest] - values_V[targets]).abs()
     is_number = ~error.isnan()
+    figures_A4 = torch.stack([torch.ones_like(error), (likeliest == targets).float(), is_number.float(), error.nan_to_num(0.0, 0.0)], dim=1)
+    sums_K4 = F.one_hot(kind_A, len(kinds)).float().T @ figures_A4
     for index, kind in enumerate(kinds):
-        mine = kind_A == index
-        seen[kind] += torch.stack([mine.sum(), right[mine].sum(), (is_number & mine).sum(), error[is_number & mine].sum()])
+        seen[kind] += sums_K4[index]
 
 
 def _summary(counts: Tensor) -> dict[str, float]:
@@ -216,7 +256,7 @@ def _summary(counts: Tensor) -> dict[str, float]:
 
 def corpus(seed: int) -> Iterator[str]:
     """Text for the tokenizer: lessons of all stages, and every number that an answer or a written time may hold, often enough to be a token."""
-    for stage in STAGES:
+    for stage in (FRAMES, TIME, TARGETS):
         for step in range(12):
             for item in clippings(stage, seed, step):
                 for lesson in item.lessons:
@@ -233,29 +273,34 @@ def corpus(seed: int) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the model; its log is OUT/pretrain.jsonl")
+    parser.add_argument("--start", type=Path, help="go on from the model, tokenizer and log in this folder instead of from nothing")
+    parser.add_argument("--stages", nargs="+", default=[stage.name for stage in STAGES], choices=[stage.name for stage in STAGES])
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes; 0 draws between the steps")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps-factor", type=float, default=1.0, help="scales the steps of every stage, for a trial")
-    parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--layers", type=int, default=4)
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(chosen.seed)
     torch.set_float32_matmul_precision("high")
-    tokenizer = train_tokenizer(corpus(chosen.seed), VOCABULARY)
-    config = small_config(tokenizer, width=chosen.width, layers=chosen.layers)
-    model = small_model(config)
-    assert family_of(config) is FAMILY
-    stages = [replace(stage, steps=max(1, round(stage.steps * chosen.steps_factor))) for stage in STAGES]
     log = chosen.out / "pretrain.jsonl"
-    settings = {"seed": chosen.seed, "lr": chosen.lr, "parameters": sum(p.numel() for p in model.parameters()), "device": chosen.device}
-    log.write_text(json.dumps({**settings, "torch": torch.__version__, "file_fps": FILE_FPS}) + "\n", encoding="utf-8")
-    print(log.read_text().strip(), flush=True)
-    learn(model, tokenizer, stages=stages, seed=chosen.seed, device=chosen.device, lr=chosen.lr, workers=chosen.workers, log=log)
-    batch_windows(model.model.visual, False)
-    save_small_model(chosen.out, model.to("cpu").eval(), tokenizer)
+    if chosen.start:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(chosen.start, local_files_only=True)
+        model = Qwen3VLForConditionalGeneration.from_pretrained(chosen.start, local_files_only=True, dtype=torch.float32)
+        log.write_text((chosen.start / "pretrain.jsonl").read_text(encoding="utf-8"), encoding="utf-8")
+    else:
+        tokenizer = train_tokenizer(corpus(chosen.seed), VOCABULARY)
+        model = small_model(small_config(tokenizer))
+        log.write_text("", encoding="utf-8")
+    stages = [replace(stage, steps=max(1, round(stage.steps * chosen.steps_factor))) for stage in STAGES if stage.name in chosen.stages]
+    settings = {"seed": chosen.seed, "stages": [asdict(stage) for stage in stages], "parameters": sum(p.numel() for p in model.parameters())}
+    with log.open("a", encoding="utf-8") as out:
+        out.write(json.dumps({**settings, "device": chosen.device, "threads": torch.get_num_threads(), "torch": torch.__version__}) + "\n")
+
+    def save() -> None:
+        save_small_model(chosen.out, model, tokenizer)
+
+    learn(model, tokenizer, stages, seed=chosen.seed, device=chosen.device, workers=chosen.workers, log=log, on_stage=save)
 
 
 if __name__ == "__main__":

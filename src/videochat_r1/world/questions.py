@@ -116,6 +116,7 @@ def frame_lessons(scene: Scene, second: float, rng: random.Random) -> list[Lesso
         Lesson("name", "What is there?", ", ".join(t.a_name for t in there) or "nothing"),
         Lesson("count", "How many things are there?", str(len(there))),
     ]
+    lessons.append(letter_lesson(scene))
     lessons += [Lesson("box", f"Where is the {t.name}?", box_text(t.box(second, scene.duration_s))) for t in there]
     if not there:
         lessons.append(Lesson("box", f"Where is the {scene.target.name}?", "nowhere"))
@@ -135,6 +136,7 @@ def video_lessons(scene: Scene, rng: random.Random) -> list[Lesson]:
         Lesson("first", f"When does the {thing.name} appear?", f"{thing.appears_s:.2f}"),
         Lesson("last", f"When does the {thing.name} leave?", f"{thing.leaves_s:.2f}"),
         Lesson("way", f"Which way does the {thing.name} move?", thing.way),
+        letter_lesson(scene),
     ]
 
 
@@ -142,6 +144,19 @@ def _asked_second(thing: Thing, grid: Sequence[float], rng: random.Random) -> fl
     """A second at which the thing is there or is not, each half of the time where it can be."""
     wanted = rng.random() < 0.5
     return rng.choice([t for t in grid if thing.visible(t) == wanted] or grid)
+
+
+def when_lesson(scene: Scene) -> Lesson:
+    """First and last second of the target in one answer."""
+    target = scene.target
+    return Lesson("when", f"From when to when is the {target.name} there?", f"{target.appears_s:.2f} to {target.leaves_s:.2f}")
+
+
+def letter_lesson(scene: Scene) -> Lesson:
+    """Which letter stands before an option: no look is needed, only the reading of a list, which answers by letter rest on."""
+    _, options, truth = _choice(scene, random.Random(f"letter/{scene.id}"))
+    right = next(option[4:] for option in options if option[1] == truth.choice)
+    return Lesson("letter", f"Which letter stands for {right} in {list(options)}?", f"<answer>{truth.choice}</answer>")
 
 
 def place(scene: Scene, thing: Thing, second: float) -> str:
