@@ -110,7 +110,15 @@ def draw(level: str, series: str, number: int, *, whole: bool | None = None) -> 
     shade = rng.randint(16, 64)
     ground = (shade + rng.randint(-8, 8), shade + rng.randint(-8, 8), shade + rng.randint(-8, 8))
     poor = rng.random() < 0.3
-    return Scene(id=scene_id, level=level, duration_s=duration_s, ground=ground, poor=poor, grain_seed=rng.getrandbits(31), things=tuple(things))
+    return Scene(
+        id=scene_id,
+        level=level,
+        duration_s=duration_s,
+        ground=ground,
+        poor=poor,
+        grain_seed=rng.getrandbits(31),
+        things=tuple(things),
+    )
 
 
 def _looks(rng: random.Random, count: int, *, alike: bool) -> list[tuple[str, str]]:

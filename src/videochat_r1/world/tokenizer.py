@@ -21,11 +21,12 @@ SPECIALS = (
 )
 WORDS = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)| ?\d+\.\d+|\p{N}|[^\r\n\p{L}\p{N}]?\p{L}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
 
+# A video stands without <|vision_start|> and <|vision_end|> around it: the stock processor writes them around each of its moments.
 CHAT_TEMPLATE = (
     "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' }}"
     "{%- if message.content is string %}{{- message.content }}"
     "{%- else %}{%- for part in message.content %}"
-    "{%- if part.type == 'video' %}{{- '<|vision_start|><|video_pad|><|vision_end|>' }}"
+    "{%- if part.type == 'video' %}{{- '<|video_pad|>' }}"
     "{%- elif part.type == 'image' %}{{- '<|vision_start|><|image_pad|><|vision_end|>' }}"
     "{%- elif part.type == 'text' %}{{- part.text }}{%- endif %}"
     "{%- endfor %}{%- endif %}{{- '<|im_end|>\\n' }}{%- endfor %}"
