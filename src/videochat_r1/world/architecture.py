@@ -1,6 +1,7 @@
 """The small model: a stock Qwen3-VL class with about a million and a half parameters, and the stock processor that goes with it.
 
-Pictures of 64 x 64 pixels, patches of 8, 2 x 2 patches to a token: 16 tokens for every two frames, with their second written before them."""
+Pictures of 64 x 64 pixels, patches of 8, 2 x 2 patches to a token: 16 tokens for every two frames, with their second written before
+them."""
 
 from __future__ import annotations
 
@@ -12,11 +13,14 @@ from transformers.models.qwen3_vl.video_processing_qwen3_vl import Qwen3VLVideoP
 
 PATCH, MERGE, TEMPORAL_PATCH = 8, 2, 2
 SIDE_PX = 64
+MAX_FRAMES = 64
 
 
-def small_config(tokenizer: PreTrainedTokenizerFast, *, width: int = 128, layers: int = 4, vision_width: int = 64, vision_layers: int = 3) -> Qwen3VLConfig:
+def small_config(
+    tokenizer: PreTrainedTokenizerFast, *, width: int = 128, layers: int = 4, vision_width: int = 64, vision_layers: int = 3
+) -> Qwen3VLConfig:
     """Ordinary configuration of the stock class; heads are 32 wide."""
-    token = tokenizer.convert_tokens_to_ids
+    token = tokenizer.get_vocab()
     return Qwen3VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
@@ -30,8 +34,8 @@ def small_config(tokenizer: PreTrainedTokenizerFast, *, width: int = 128, layers
             "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [6, 5, 5], "mrope_interleaved": True},
             "tie_word_embeddings": True,
             "bos_token_id": None,
-            "eos_token_id": token("<|im_end|>"),
-            "pad_token_id": token("<|endoftext|>"),
+            "eos_token_id": token["<|im_end|>"],
+            "pad_token_id": token["<|endoftext|>"],
         },
         vision_config={
             "hidden_size": vision_width,
@@ -46,18 +50,18 @@ def small_config(tokenizer: PreTrainedTokenizerFast, *, width: int = 128, layers
             "deepstack_visual_indexes": [vision_layers - 2],
         },
         tie_word_embeddings=True,
-        image_token_id=token("<|image_pad|>"),
-        video_token_id=token("<|video_pad|>"),
-        vision_start_token_id=token("<|vision_start|>"),
-        vision_end_token_id=token("<|vision_end|>"),
+        image_token_id=token["<|image_pad|>"],
+        video_token_id=token["<|video_pad|>"],
+        vision_start_token_id=token["<|vision_start|>"],
+        vision_end_token_id=token["<|vision_end|>"],
     )
 
 
 def small_model(config: Qwen3VLConfig) -> Qwen3VLForConditionalGeneration:
     """The stock class with random weights (seed torch first) and the generation settings that a chat model carries."""
     model = Qwen3VLForConditionalGeneration(config)
-    model.generation_config.eos_token_id = config.text_config.eos_token_id
-    model.generation_config.pad_token_id = config.text_config.pad_token_id
+    text = config.get_text_config()
+    model.generation_config.eos_token_id, model.generation_config.pad_token_id = text.eos_token_id, text.pad_token_id
     return model
 
 
@@ -66,9 +70,8 @@ def small_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLProcessor:
     geometry: dict[str, Any] = {"patch_size": PATCH, "merge_size": MERGE, "temporal_patch_size": TEMPORAL_PATCH}
     side = PATCH * MERGE
     images = Qwen2VLImageProcessor(size={"shortest_edge": side * side, "longest_edge": SIDE_PX * SIDE_PX}, **geometry)
-    videos = Qwen3VLVideoProcessor(
-        size={"shortest_edge": side * side * TEMPORAL_PATCH, "longest_edge": SIDE_PX * SIDE_PX * 64}, min_frames=2, max_frames=64, fps=2, **geometry
-    )
+    budget = {"shortest_edge": side * side * TEMPORAL_PATCH, "longest_edge": SIDE_PX * SIDE_PX * MAX_FRAMES}  # pixels of a whole video
+    videos = Qwen3VLVideoProcessor(size=budget, min_frames=TEMPORAL_PATCH, max_frames=MAX_FRAMES, fps=2, **geometry)
     return Qwen3VLProcessor(image_processor=images, tokenizer=tokenizer, video_processor=videos, chat_template=tokenizer.chat_template)
 
 
