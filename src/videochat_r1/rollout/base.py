@@ -24,6 +24,12 @@ class Sampling(Section):
     batch_prompts: int = warned(8, "prompts whose tails are sampled together", ge=1)
 
 
+class RolloutConfig(Sampling):
+    """How tokens are drawn, and by which engine."""
+
+    engine: str = refused("native", "what completes prompts: an engine's name, or the path of a .py file that assigns ENGINE", min_length=1)
+
+
 class Engine(Protocol):
     """Completes prompts. The result does not depend on which prompts are completed together."""
 

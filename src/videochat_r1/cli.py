@@ -1,0 +1,143 @@
+"""The command line: finds the command, reads its options, runs it, and turns whatever ends it into an exit code and a line or two.
+
+Options are read by commands/options.py over pydantic models: its faults take two lines and name the field, for a recipe's file and a
+command line alike, and `--help` loads nothing that it does not print."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from videochat_r1.errors import UsageError, UserFault
+
+if TYPE_CHECKING:
+    from videochat_r1.commands.options import Command
+
+COMMANDS = {
+    "demo": "train, evaluate and report on the built-in world, with the small model",
+    "train": "fine-tune a policy as a recipe says",
+    "evaluate": "let a policy answer a data set, and score it",
+    "score": "score a file of predictions; no model needed",
+    "baselines": "score the trivial answers of a data set",
+    "data check": "list every defect of a data set",
+    "data convert": "write a data set as canonical JSONL",
+    "world": "write the built-in world as video files and official annotation files",
+}
+INTERRUPTED, BROKEN_PIPE, UNEXPECTED = 130, 141, 1
+"""Exit codes beside those of errors.py; the first two as a shell reports SIGINT and SIGPIPE."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and give its exit code: 0 done, 2 usage or recipe, 3 data, 4 environment, 5 interrupted and resumable, 6 numerical
+    stop; 130 after Ctrl-C where nothing can be resumed, 1 for a fault of the program's own."""
+    tokens = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in tokens
+    tokens = [token for token in tokens if token != "--debug"]
+    out = sys.stdout
+    try:
+        with contextlib.redirect_stdout(sys.stderr), _notes_shown(), _warnings_held(debug):
+            code = _run(tokens, out)
+        out.flush()
+        return code
+    except BrokenPipeError:
+        with contextlib.suppress(OSError, ValueError):  # nothing is left to flush into a pipe that nobody reads
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except UserFault as fault:
+        if debug:
+            traceback.print_exc()
+        print(f"{type(fault).__name__}: {fault}" if debug else fault, file=sys.stderr)
+        return fault.exit_code
+    except Exception as fault:
+        if debug:
+            traceback.print_exc()
+        else:
+            print(f"{type(fault).__name__}: {fault}\nThis is a fault of the program's own; --debug shows where.", file=sys.stderr)
+        return UNEXPECTED
+
+
+def _run(tokens: list[str], out: TextIO) -> int:
+    if tokens in (["--version"], ["-V"]):
+        from importlib.metadata import version
+
+        out.write(f"videochat-r1 {version('videochat-r1')}\n")
+        return 0
+    asks_help = "--help" in tokens or "-h" in tokens
+    words = _command(tokens)
+    if words is None:
+        out.write(_overview(tokens[0] if tokens and not tokens[0].startswith("-") else ""))
+        return 0 if asks_help or not tokens else 2
+    command: Command = importlib.import_module(f"videochat_r1.commands.{words.replace(' ', '_')}").COMMAND
+    recipe = None
+    if command.recipe:
+        from videochat_r1.config import Recipe
+
+        recipe = Recipe
+    from videochat_r1.commands.options import parse, usage
+
+    if asks_help:
+        out.write(usage(words, command, recipe))
+        return 0
+    options, fields = parse(command.options, tokens[len(words.split()) :], recipe)
+    return command.run(options, out, fields)
+
+
+def _command(tokens: Sequence[str]) -> str | None:
+    """The command that the tokens start with; None where the overview should be shown. Raises UsageError for one that there is none of."""
+    from videochat_r1.spelling import did_you_mean
+
+    words = [token for token in tokens[:2] if not token.startswith("-")]
+    for name in COMMANDS:
+        if words[: len(name.split())] == name.split():
+            return name
+    if not tokens or tokens[0] in ("--help", "-h") or (words[:1] == ["data"] and ("--help" in tokens or "-h" in tokens)):
+        return None
+    if words[:1] == ["data"]:
+        said = f"data {words[1]}" if len(words) > 1 else "data"
+        raise UsageError(f"There is no command {said!r}.", "Give data check or data convert.")
+    raise UsageError(f"There is no command {tokens[0]!r}.", did_you_mean(tokens[0], list(COMMANDS)))
+
+
+def _overview(word: str) -> str:
+    lines = ["usage: videochat-r1 COMMAND [options]", ""]
+    lines += [f"  {name:<14} {what}" for name, what in COMMANDS.items() if name.startswith(word)]
+    return "\n".join([*lines, "", "videochat-r1 COMMAND --help lists its options. Exit codes: 0 done, 2 usage or recipe, 3 data, 4 environment,"]) + (
+        "\n5 interrupted and resumable, 6 numerical stop.\n"
+    )
+
+
+@contextlib.contextmanager
+def _notes_shown() -> Iterator[None]:
+    """The package's own notes go to stderr as plain lines."""
+    notes = logging.getLogger("videochat_r1")
+    handler = logging.StreamHandler()
+    notes.addHandler(handler)
+    try:
+        yield
+    finally:
+        notes.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def _warnings_held(debug: bool) -> Iterator[None]:
+    """Warnings of libraries to their own users are not for ours."""
+    if debug:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""videochat-r1 baselines: what answers are worth that never looked at the video."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from videochat_r1.commands.display import figures_table, print_json
+from videochat_r1.commands.options import Command, Given, option
+from videochat_r1.commands.sources import SourceOptions
+
+
+class Baselines(SourceOptions):
+    """Score the trivial answers of a data set: the whole video, the best constant span, the first box copied, the commonest answer. A figure
+    is worth something only beside them."""
+
+    train: str = option("", "fit the constant answers on this annotation file of the same data set", "FILE")
+    resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0)
+    seed: int = option(0, "of the resamples")
+    json_: bool = option(False, "print one JSON object: {NAME: {METRIC: value}}, below {TASK: ...} where there are several tasks")
+
+
+def run(options: Baselines, out: TextIO, fields: Given) -> int:
+    from videochat_r1.datasets.base.source import read_samples
+    from videochat_r1.evaluation.baselines import baselines
+
+    samples = read_samples(options.source()).samples
+    train = read_samples(options.training_source(options.train)).samples if options.train else []
+    found = baselines(samples, train, resamples=options.resamples, seed=options.seed)
+    if options.json_:
+        print_json(next(iter(found.values())) if len(found) == 1 else found, out)
+        return 0
+    for task, by_name in found.items():
+        count = sum(sample.task == task for sample in samples)
+        figures_table(f"{task}, {count:,} samples", by_name, out)
+    return 0
+
+
+COMMAND = Command(Baselines, run)

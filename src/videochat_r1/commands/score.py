@@ -1,0 +1,47 @@
+"""videochat-r1 score: predictions against the truth, without a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from videochat_r1.commands.display import figures_table, print_json, say
+from videochat_r1.commands.options import Command, Given, argument, option
+from videochat_r1.commands.sources import SourceOptions
+
+
+class Score(SourceOptions):
+    """Score a file of predictions, JSONL rows {"id": ..., "output": the model's raw text}, against a data set. A sample without a readable
+    answer is wrong and stays in the denominator."""
+
+    predictions: str = argument("the file of predictions", "PREDICTIONS.jsonl")
+    thinking: bool = option(False, "the form that was asked for has a <think> block")
+    reading: Literal["strict", "released"] = option("strict", "how answers are read: strict, or as the released code would have")
+    resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0)
+    seed: int = option(0, "of the resamples")
+    json_: bool = option(False, "print one JSON object")
+
+
+def run(options: Score, out: TextIO, fields: Given) -> int:
+    from videochat_r1.datasets.base.source import read_samples
+    from videochat_r1.evaluation.score import read_predictions, score
+    from videochat_r1.tasks.base import Asking
+
+    samples = read_samples(options.source()).samples
+    outputs = read_predictions(Path(options.predictions))
+    asking = Asking(thinking=options.thinking, reading=options.reading)
+    found = score(samples, outputs, asking, resamples=options.resamples, seed=options.seed)
+    if options.json_:
+        print_json(found.as_dict(), out)
+        return 0
+    for task, figures in found.by_task.items():
+        columns: dict[str, dict[str, Any]] = {"predictions": figures}
+        figures_table(f"{task}, {figures['n']:,} samples", columns, out)
+        if found.reasons[task]:
+            out.write(f"  no answer: {', '.join(f'{reason} x {count:,}' for reason, count in found.reasons[task].items())}\n")
+    if found.unknown:
+        say(f"{len(found.unknown):,} predictions have an id that no sample has, the first {found.unknown[0]!r}.")
+    return 0
+
+
+COMMAND = Command(Score, run)

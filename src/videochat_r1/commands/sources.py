@@ -1,0 +1,41 @@
+"""The options that name a data set, the same for every command that reads one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from videochat_r1.commands.options import Options, option
+from videochat_r1.datasets.base.defects import Action
+from videochat_r1.datasets.base.source import DataSource
+
+
+class SourceOptions(Options):
+    """A data set of one command."""
+
+    dataset: str = option(..., "its format: charades_sta, activitynet_captions, nextgqa, got10k, quality_access, jsonl, or a .py file", "NAME")
+    annotations: str = option(..., "the annotation file; for official GOT-10k the folder of the sequences", "FILE")
+    videos: str = option("", "the folder that the annotations' video paths start from", "DIR")
+    split: Literal["train", "test"] = option("test", "what the data serve for, which decides what is done about a defect")
+    task: str = option("", "ask this task in place of the data set's own", "NAME")
+    limit: int = option(0, "use the first so many samples; 0: all", ge=0)
+    video_ext: str = option("", "the ending of the video files where the annotations have another", "EXT")
+    boxes_per_sequence: int = option(8, "official GOT-10k folders: boxes asked for, evenly spread; 0: every frame", ge=0)
+    box_scale: Literal["unit", "thousand"] = option("unit", "what the annotated boxes are counted in: 0..1, or 0..1000")
+    on_missing: Literal["quarantine", "stop"] = option("quarantine", "a video that is not there: leave its samples out, or stop")
+    missing_limit: float = option(0.2, "stop where more than this share of the videos is not there", ge=0.0, le=1.0)
+    on_defect: dict[str, Action] = option(dict, "what is done about a kind of defect: keep, clip, swap, drop or refuse")
+
+    def source(self) -> DataSource:
+        """The data set as the readers take it. Raises UsageError for a defect that cannot be treated so."""
+        return source_of(self.dataset, self.annotations, self)
+
+    def training_source(self, annotations: str) -> DataSource:
+        """Another file of the same data set, read as training data."""
+        return source_of(self.dataset, annotations, self).model_copy(update={"split": "train", "limit": 0, "videos": ""})
+
+
+def source_of(name: str, annotations: str, options: SourceOptions) -> DataSource:
+    from videochat_r1.checking import checked
+
+    shared = options.model_dump(include=set(DataSource.model_fields) & set(SourceOptions.model_fields), exclude={"annotations"})
+    return checked(DataSource, {"name": name, "annotations": annotations, **shared})

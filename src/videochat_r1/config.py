@@ -1,0 +1,219 @@
+"""A recipe: a TOML file -> the sections that each part owns, put together. Read, checked and written without torch.
+
+A field is refused where its name, type or range is wrong, by file and line, before anything is loaded. Relative paths are relative to
+the recipe's own folder; those given on the command line, to the current one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import field_validator, model_validator
+
+from videochat_r1 import checking, plugins
+from videochat_r1.datasets.base.source import DataSource
+from videochat_r1.errors import UsageError
+from videochat_r1.grpo.config import GrpoConfig, TrainConfig
+from videochat_r1.policy.config import PolicyConfig
+from videochat_r1.rollout.base import RolloutConfig
+from videochat_r1.section import Section, refused, warned
+from videochat_r1.tasks.base import Asking
+from videochat_r1.video.sampling import VideoConfig
+
+PATHS = (("policy", "path"), ("data", "annotations"), ("data", "videos"), ("test", "annotations"), ("test", "videos"))
+PLUGINS = (("data", "name"), ("data", "task"), ("test", "name"), ("test", "task"), ("rollout", "engine"))
+
+
+class Recipe(Section):
+    """A whole run: which model learns what, from which data, and how."""
+
+    policy: PolicyConfig = refused(PolicyConfig, "which model is trained, and what of it")
+    data: tuple[DataSource, ...] = refused((), "what is trained on: a [[data]] table for each data set")
+    test: tuple[DataSource, ...] = warned((), "what base and tuned model are compared on: a [[test]] table for each data set")
+    video: VideoConfig = refused(VideoConfig, "how clips are sampled, sized and read")
+    asking: Asking = refused(Asking, "how questions are put and answers are read")
+    rollout: RolloutConfig = refused(RolloutConfig, "how completions are drawn")
+    grpo: GrpoConfig = refused(GrpoConfig, "how a group of completions becomes an update")
+    train: TrainConfig = refused(TrainConfig, "how long, how fast, and how safely")
+
+    @field_validator("policy")
+    @classmethod
+    def _names_a_model(cls, policy: PolicyConfig) -> PolicyConfig:
+        if not policy.path:
+            raise ValueError("path is missing: a model's folder, or a name on the hub such as Qwen/Qwen2.5-VL-3B-Instruct")
+        return policy
+
+    @model_validator(mode="after")
+    def _has_data(self) -> Recipe:
+        if not self.data:
+            raise ValueError("the recipe names no data: it needs a [[data]] table with name and annotations")
+        return self
+
+    def sections(self) -> dict[str, Section]:
+        """What a resumed run must agree with, by name; each source of data is a section of its own, data.0, data.1, ...; what the model is
+        tested on is no part of it."""
+        single = {name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), Section)}
+        return {**single, **{f"data.{index}": source for index, source in enumerate(self.data)}}
+
+
+def read_recipe(path: str | Path, overrides: Iterable[tuple[str, str | None]] = ()) -> Recipe:
+    """The recipe in a TOML file, with fields overridden from the command line.
+
+    overrides: ("--grpo.group-size", "16"); None in place of a value turns a true-or-false field on. Raises UsageError, by file and line
+    or by option, for a file that cannot be read, an unknown field, a wrong type or range, and an unknown data set, task or engine."""
+    path = Path(path)
+    text = _text_of(path)
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as fault:
+        line = re.search(r"at line (\d+)", str(fault))
+        where = f"{path}:{line.group(1) if line else len(text.splitlines())}"  # else "at end of document"
+        what = re.sub(r" \(at .*\)$", "", str(fault))
+        raise UsageError(f"{where}: {what}.", 'A recipe is TOML: [section] lines, then field = value; texts in "quotes".') from None
+    values = _resolved(values, path.resolve().parent)
+    given: dict[checking.Path, str] = {}
+    for option, value in overrides:
+        given[_override(values, option, value)] = option
+
+    def place(at: checking.Path) -> str:
+        option = next((option for own, option in given.items() if at and own[: len(at)] == at), None)
+        line = line_of(text, at)
+        return f"{option}: " if option else f"{path}:{line}: " if line else f"{path}: "
+
+    recipe = checking.checked(Recipe, values, place)
+    _require_known(recipe, place)
+    return recipe
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """A resolved recipe as TOML: every field, defaults included. read_recipe gives the same recipe back."""
+    import tomli_w
+
+    return tomli_w.dumps(recipe.model_dump(mode="json"))
+
+
+def line_of(text: str, path: checking.Path) -> int:
+    """The line, from 1, of TOML text where a field is set; where it is not set by itself, that of the nearest table or list that should
+    hold it; 0 where there is none."""
+    here: checking.Path = ()
+    counts: dict[str, int] = {}
+    best, best_line = 0, 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[\[\s*([^\]]+?)\s*\]\]", line):
+            name = header.group(1)
+            counts[name] = counts.get(name, -1) + 1
+            here = own = (name, counts[name])
+        elif header := re.match(r"\s*\[\s*([^\]]+?)\s*\]", line):
+            first, *rest = _parts(header.group(1))
+            here = own = (first, counts[first], *rest) if first in counts else (first, *rest)
+        elif key := re.match(r"\s*((?:[\w-]+|\"[^\"]*\")(?:\s*\.\s*(?:[\w-]+|\"[^\"]*\"))*)\s*=", line):
+            own = (*here, *_parts(key.group(1)))
+        else:
+            continue
+        if len(own) > best and own == path[: len(own)]:
+            best, best_line = len(own), number
+    return best_line
+
+
+def _parts(name: str) -> list[str]:
+    return [part.strip().strip('"') for part in name.split(".")]
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not a text in UTF-8.", "A recipe is a TOML file; see recipes/README.md.") from None
+    except OSError as fault:
+        raise UsageError(f"The recipe {path} cannot be read: {fault.strerror}.", "Give the path of a TOML file; see recipes/README.md.") from None
+
+
+def _resolved(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The same values with paths made absolute, and [[test]] sources as test sets; what does not look like a recipe is left for the check."""
+    for section, field in (*PATHS, *PLUGINS):
+        tables = values.get(section)
+        for table in tables if isinstance(tables, list) else [tables]:
+            if isinstance(table, dict) and isinstance(table.get(field), str):
+                table[field] = _path(section, field, table[field], folder)
+    for table in values["test"] if isinstance(values.get("test"), list) else []:
+        if isinstance(table, dict):
+            table.setdefault("split", "test")
+    return values
+
+
+def _path(section: str, field: str, text: str, folder: Path) -> str:
+    """An absolute path; a name (of a data set, a task, an engine, a model on the hub) stays as it is."""
+    if not text or ((section, field) in PLUGINS and not text.endswith(".py")):
+        return text
+    whole = os.path.normpath(folder / os.path.expanduser(text))
+    if (section, field) == ("policy", "path") and not text.startswith((".", "/", "~")) and not os.path.isdir(whole):
+        return text
+    return whole
+
+
+def _override(values: dict[str, Any], option: str, text: str | None) -> checking.Path:
+    """Puts one option's value into the recipe's values; gives its path."""
+    path: checking.Path = tuple(int(part) if part.isdecimal() else part.replace("-", "_") for part in option.removeprefix("--").split("."))
+    here: Any = values
+    for depth, part in enumerate(path[:-1]):
+        if isinstance(part, int):
+            if not isinstance(here, list) or part >= len(here):
+                held = len(here) if isinstance(here, list) else 0
+                name = checking.dotted(path[:depth])
+                mend = f"They are counted from 0: {name}.0 to {name}.{held - 1}." if held else f"Add a [[{name}]] table to the recipe."
+                raise UsageError(f"{option}: the recipe has {held} of {name}.", mend)
+            here = here[part]
+        else:
+            here = here.setdefault(part, [] if isinstance(path[depth + 1], int) else {}) if isinstance(here, dict) else {}
+    value = value_of(checking.field_at(Recipe, path), text, option)
+    if isinstance(value, str) and (path[0], path[-1]) in (*PATHS, *PLUGINS):
+        value = _path(str(path[0]), str(path[-1]), value, Path.cwd())
+    if isinstance(here, dict):
+        here[str(path[-1])] = value
+    return path
+
+
+def value_of(field: Any, text: str | None, option: str) -> Any:
+    """A text of the command line as the value that a field takes, where it spells one; else the text. Raises UsageError for a value that
+    is missing. A list is written with commas, or as JSON."""
+    annotation = field.annotation if field is not None else str
+    if text is None:
+        if annotation is not bool:
+            about = f"It is: {field.description}." if field is not None else ""
+            raise UsageError(f"{option} needs a value.", about)
+        return True
+    if annotation is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if checking.is_list(annotation) and not text.startswith("["):
+        return [_number(part.strip()) if "float" in str(annotation) else part.strip() for part in text.split(",") if part.strip()]
+    return _number(text) if annotation in (int, float) or text.startswith("[") else text
+
+
+def _number(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        try:
+            return float(text) if re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", text, re.IGNORECASE) else text
+        except ValueError:
+            return text
+    return value if isinstance(value, int | float | list) and not isinstance(value, bool) else text
+
+
+def _require_known(recipe: Recipe, place: Callable[[checking.Path], str]) -> None:
+    """Names of data sets, tasks and engines, before anything is loaded."""
+    used: list[tuple[checking.Path, str, str]] = [(("rollout", "engine"), "rollout", recipe.rollout.engine)]
+    for kind in ("data", "test"):
+        for index, source in enumerate(getattr(recipe, kind)):
+            used += [((kind, index, "name"), "datasets", source.name), ((kind, index, "task"), "tasks", source.task)]
+    for path, kind, name in used:
+        if name.endswith(".py"):
+            if not os.path.isfile(name):
+                raise UsageError(f"{place(path)}{checking.dotted(path)}: no file {name}.", "Give a Python file, or a name of the package's own.")
+        elif name and name not in (known := plugins.names(kind)):
+            raise UsageError(f"{place(path)}{checking.dotted(path)}: nothing is named {name!r}.", plugins.nearest(name, known))
