@@ -74,16 +74,19 @@ def render(scene: Scene, times_s: Sequence[float], side_px: int = FULL_SIDE_PX) 
 
 
 def _distance(shape_B: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
-    """Signed distance, in units of the radius, to a shape inscribed in the square of half side 1. dx (B, N, 1, W), dy (B, N, H, 1)."""
+    """Signed distance, in units of the radius, to a shape inscribed in the square of half side 1. dx (B, N, 1, W), dy (B, N, H, 1).
+
+    A sharp corner's smoothed edge would reach past its box: no shape does, being cut to the square."""
     ax, ay = dx.abs(), dy.abs()
+    square = torch.maximum(ax, ay) - 1
     forms = {
         "circle": torch.sqrt(dx * dx + dy * dy) - 1,
-        "square": torch.maximum(ax, ay) - 1,
+        "square": square,
         "triangle": torch.maximum(dy - 1, (2 * ax - dy - 1) / 5**0.5),
         "diamond": (ax + ay - 1) / 2**0.5,
-        "cross": torch.maximum(torch.minimum(ax, ay) - 0.34, torch.maximum(ax, ay) - 1),
+        "cross": torch.minimum(ax, ay) - 0.34,
     }
     distance = forms[SHAPES[0]]
     for index, name in enumerate(SHAPES[1:], start=1):
         distance = torch.where(shape_B[:, None, None, None] == index, forms[name], distance)
-    return distance
+    return torch.maximum(distance, square)

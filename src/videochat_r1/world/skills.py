@@ -293,7 +293,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         scenes = [draw(level, report["series"], number, whole=False) for number in range(chosen.scenes)]
 
         def progress(done: int, level: str = level) -> None:
-            print(f"\r{level}: {done} of {chosen.scenes} scenes", end="" if done < chosen.scenes else "\n", file=sys.stderr, flush=True)
+            if done % 20 == 0 or done == chosen.scenes:
+                print(f"{level}: {done} of {chosen.scenes} scenes", file=sys.stderr, flush=True)
 
         found = figures(ask(policy, NativeEngine(policy), scenes, progress))
         report["levels"][level] = found

@@ -1,0 +1,76 @@
+import random
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.world.curriculum import FILE_FPS, REFINE, STAGES, TARGETS, clippings, lazy
+from videochat_r1.world.files import FPS
+from videochat_r1.world.questions import fits, sample
+from videochat_r1.world.scenes import STEP_S, draw
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_a_step_is_a_function_of_seed_and_number(stage):
+    small = replace(stage, videos=6)
+    assert clippings(small, 1, 5) == clippings(small, 1, 5)
+    scenes = [{item.scene.id for item in clippings(small, seed, step)} for seed, step in ((1, 5), (1, 6), (2, 5))]
+    assert not scenes[0] & scenes[1] and not scenes[0] & scenes[2]
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_a_step_can_be_one_batch_and_asks_what_its_stage_says(stage):
+    asked, levels = Counter(), Counter()
+    for step in range(30):
+        items = clippings(replace(stage, videos=12), 1, step)
+        assert len({len(item.times_s) for item in items}) == 1 and len(items[0].times_s) % 2 == 0
+        for item in items:
+            assert 1 <= len(item.lessons) <= stage.tails and len(set(item.lessons)) == len(item.lessons)
+            assert list(item.times_s) == sorted(item.times_s) and 0 <= item.times_s[0] <= item.times_s[-1] < item.scene.duration_s
+            asked.update(lesson.kind for lesson in item.lessons)
+            levels[item.scene.level] += 1
+    assert set(asked) == set(stage.lessons) and set(levels) == set(stage.levels)
+
+
+def test_files_are_filmed_at_the_rate_that_is_taught():
+    assert FILE_FPS == FPS
+
+
+@pytest.mark.parametrize("stage", [TARGETS, REFINE], ids=lambda stage: stage.name)
+@pytest.mark.parametrize("task", ["temporal_grounding", "tracking", "grounded_qa", "video_qa", "description", "quality"])
+def test_lazy_answers_have_the_stated_shares_and_the_asked_form(stage, task):
+    rng = random.Random(0)
+    scenes = [scene for scene in (draw("easy", "lazy", number) for number in range(3000)) if fits(task, scene)]
+    asked = [sample(task, scene, "a.mp4") for scene in scenes]
+    said = [lazy(one, stage, rng) for one in asked]
+    share = lambda test: sum(map(test, asked, said)) / len(asked)  # noqa: E731
+    if task in ("video_qa", "description", "quality"):
+        assert share(lambda one, answer: answer == one.truth) == 1.0
+        return
+    assert share(lambda one, answer: answer.choice == one.truth.choice) == 1.0
+    true = share(lambda one, answer: (answer.spans, answer.boxes) == (one.truth.spans, one.truth.boxes))
+    assert true == pytest.approx(stage.true_share, abs=0.04)
+    if task == "tracking":
+        assert share(lambda one, answer: set(answer.boxes) == {one.truth.boxes[0]}) == pytest.approx(1 - stage.true_share, abs=0.04)
+    else:
+        whole = share(lambda one, answer: answer.spans == ((0.0, one.duration_s),))
+        assert whole == pytest.approx(stage.whole_share, abs=0.04)
+        assert all(span[0] < span[1] and span[0] % STEP_S == span[1] % STEP_S == 0 for answer in said for span in answer.spans)
+    for thinking in (False, True):
+        rules, asking = load_task(task), Asking(thinking=thinking)
+        assert all(rules.read(rules.write(answer, asking), one, asking).format_ok for one, answer in zip(asked[:50], said, strict=False))
+
+
+def test_lessons_of_the_targets_stage_are_the_products_prompts():
+    found = {}
+    for step in range(12):
+        for item in clippings(replace(TARGETS, videos=8), 1, step):
+            for lesson in item.lessons:
+                if lesson.kind in ("temporal_grounding", "tracking", "video_qa", "grounded_qa", "description", "quality"):
+                    asked = sample(lesson.kind, item.scene, "")
+                    rules = load_task(lesson.kind)
+                    assert lesson.question in [rules.ask(asked, Asking(thinking=thinking)) for thinking in (False, True)]
+                    assert rules.read(lesson.answer, asked, Asking()).answer is not None
+                    found[lesson.kind] = found.get(lesson.kind, 0) + 1
+    assert len(found) == 6
