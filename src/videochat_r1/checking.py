@@ -129,9 +129,7 @@ def _kind(annotation: Any) -> str:
     return WORDS.get(annotation, "a table")
 
 
-def _explained(
-    model: type[BaseModel], fault: ErrorDetails, place: Callable[[Path], str], called: Callable[[Path], str]
-) -> tuple[str, str]:
+def _explained(model: type[BaseModel], fault: ErrorDetails, place: Callable[[Path], str], called: Callable[[Path], str]) -> tuple[str, str]:
     path: Path = tuple(part for part in fault["loc"] if part != "[key]")
     where, name = place(path), called(path)
     if fault["type"] == "extra_forbidden":

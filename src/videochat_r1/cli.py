@@ -35,8 +35,8 @@ INTERRUPTED, BROKEN_PIPE, UNEXPECTED = 130, 141, 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and give its exit code: 0 done, 2 usage or recipe, 3 data, 4 environment, 5 interrupted and resumable, 6 numerical
-    stop; 130 after Ctrl-C where nothing can be resumed, 1 for a fault of the program's own."""
+    """Run one command line and give its exit code: 0 done, 2 usage or recipe, 3 data, 4 environment, 5 interrupted and resumable, 6
+    numerical stop; 130 after Ctrl-C where nothing can be resumed, 1 for a fault of the program's own."""
     tokens = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
@@ -111,16 +111,23 @@ def _command(tokens: Sequence[str]) -> str | None:
 def _overview(word: str) -> str:
     lines = ["usage: videochat-r1 COMMAND [options]", ""]
     lines += [f"  {name:<14} {what}" for name, what in COMMANDS.items() if name.startswith(word)]
-    return "\n".join([*lines, "", "videochat-r1 COMMAND --help lists its options. Exit codes: 0 done, 2 usage or recipe, 3 data, 4 environment,"]) + (
-        "\n5 interrupted and resumable, 6 numerical stop.\n"
-    )
+    lines += ["", "videochat-r1 COMMAND --help lists its options."]
+    lines += ["Exit codes: 0 done, 2 usage or recipe, 3 data, 4 environment, 5 interrupted and resumable, 6 numerical stop."]
+    return "\n".join(lines) + "\n"
+
+
+class _Notes(logging.Handler):
+    """To stderr as it is at that moment: a live display puts its own in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
 
 
 @contextlib.contextmanager
 def _notes_shown() -> Iterator[None]:
     """The package's own notes go to stderr as plain lines."""
     notes = logging.getLogger("videochat_r1")
-    handler = logging.StreamHandler()
+    handler = _Notes()
     notes.addHandler(handler)
     try:
         yield

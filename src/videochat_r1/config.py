@@ -130,11 +130,12 @@ def _text_of(path: Path) -> str:
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not a text in UTF-8.", "A recipe is a TOML file; see recipes/README.md.") from None
     except OSError as fault:
-        raise UsageError(f"The recipe {path} cannot be read: {fault.strerror}.", "Give the path of a TOML file; see recipes/README.md.") from None
+        mend = "Give the path of a TOML file; see recipes/README.md."
+        raise UsageError(f"The recipe {path} cannot be read: {fault.strerror}.", mend) from None
 
 
 def _resolved(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The same values with paths made absolute, and [[test]] sources as test sets; what does not look like a recipe is left for the check."""
+    """The same values with paths made absolute, and [[test]] sources as test sets. What does not look like a recipe is left as it is."""
     for section, field in (*PATHS, *PLUGINS):
         tables = values.get(section)
         for table in tables if isinstance(tables, list) else [tables]:
@@ -214,6 +215,7 @@ def _require_known(recipe: Recipe, place: Callable[[checking.Path], str]) -> Non
     for path, kind, name in used:
         if name.endswith(".py"):
             if not os.path.isfile(name):
-                raise UsageError(f"{place(path)}{checking.dotted(path)}: no file {name}.", "Give a Python file, or a name of the package's own.")
+                mend = "Give a Python file, or a name of the package's own."
+                raise UsageError(f"{place(path)}{checking.dotted(path)}: no file {name}.", mend)
         elif name and name not in (known := plugins.names(kind)):
             raise UsageError(f"{place(path)}{checking.dotted(path)}: nothing is named {name!r}.", plugins.nearest(name, known))

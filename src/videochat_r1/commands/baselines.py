@@ -10,8 +10,8 @@ from videochat_r1.commands.sources import SourceOptions
 
 
 class Baselines(SourceOptions):
-    """Score the trivial answers of a data set: the whole video, the best constant span, the first box copied, the commonest answer. A figure
-    is worth something only beside them."""
+    """Score the trivial answers of a data set: the whole video, the best constant span, the first box copied, the commonest answer. A
+    figure is worth something only beside them."""
 
     train: str = option("", "fit the constant answers on this annotation file of the same data set", "FILE")
     resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0)

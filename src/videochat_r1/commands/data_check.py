@@ -18,8 +18,8 @@ DEFECTS = DataError.exit_code
 
 
 class Check(SourceOptions):
-    """List every defect of a data set with a code and a count. Ends with 0 where there is none, with 3 where there are. With --prompts every
-    prompt is written too, with its real tokens; a video that is not there is planned from its annotated duration."""
+    """List every defect of a data set with a code and a count. Ends with 0 where there is none, with 3 where there are. With --prompts
+    every prompt is written too, with its real tokens; a video that is not there is planned from its annotated duration."""
 
     train: str = option("", "also tell what this training file of the same data set shares with it", "FILE")
     prompts: bool = option(False, "write every prompt and count its tokens")
@@ -63,7 +63,8 @@ def _lenient(source: Any) -> Any:
     from videochat_r1.datasets.base.defects import KINDS
 
     actions = {code: action if action != "refuse" else "drop" for code, action in source.actions().items()}
-    return source.model_copy(update={"on_defect": {code: actions[code] for code in KINDS}, "missing_limit": 1.0, "on_missing": "quarantine"})
+    update = {"on_defect": {code: actions[code] for code in KINDS}, "missing_limit": 1.0, "on_missing": "quarantine"}
+    return source.model_copy(update=update)
 
 
 def _walk(options: Check, samples: Any) -> PromptCounts:
@@ -71,7 +72,8 @@ def _walk(options: Check, samples: Any) -> PromptCounts:
 
     processing = processing_of(options.policy, options.tokenizer)
     if processing is None:
-        raise EnvironmentFault(f"No tokenizer of {options.policy} is at hand.", "Give --tokenizer DIR with its tokenizer.json, or --policy DIR.")
+        mend = "Give --tokenizer DIR with its tokenizer.json, or --policy DIR."
+        raise EnvironmentFault(f"No tokenizer of {options.policy} is at hand.", mend)
     return walk(processing, samples, options.video, Asking(thinking=options.thinking, order=options.order))
 
 

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 def print_json(value: Mapping[str, Any], out: TextIO) -> None:
     """One object, strict: null where JSON has no number."""
-    out.write(json.dumps(_finite(value), indent=1, allow_nan=False) + "\n")
+    out.write(json.dumps(finite(value), indent=1, allow_nan=False) + "\n")
 
 
 def say(text: str) -> None:
@@ -33,7 +33,7 @@ def print_table(title: str, rows: Sequence[Sequence[str]], out: TextIO) -> None:
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     out.write(f"{title}\n")
     for number, row in enumerate(rows):
-        cells = [cell.ljust(width) if place == 0 else cell.rjust(width) for place, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         out.write(f"  {'   '.join(cells)}".rstrip() + "\n")
         if number == 0:
             out.write(f"  {'   '.join('-' * width for width in widths)}\n")
@@ -49,9 +49,10 @@ def _figure(figures: Mapping[str, Any], name: str) -> str:
     return f"{value:.1f} [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else f"{value:.1f}"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same, with null for numbers that JSON does not have."""
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

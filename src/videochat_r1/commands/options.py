@@ -19,7 +19,7 @@ from videochat_r1.config import value_of
 from videochat_r1.errors import UsageError
 from videochat_r1.spelling import did_you_mean
 
-METAVARS = {int: "N", float: "X", str: "TEXT"}
+METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT"}
 Given = list[tuple[str, str | None]]
 
 
@@ -34,7 +34,7 @@ Chosen = TypeVar("Chosen", bound=Options)
 
 @dataclass(frozen=True)
 class Command:
-    """One command. run: takes its options, where to print what it was asked for, and fields of a recipe that were given; gives an exit code."""
+    """One command. run: its options, where to print what it was asked for, and the recipe's fields that were given -> exit code."""
 
     options: type[Options]
     run: Callable[[Any, TextIO, Given], int]
@@ -43,7 +43,7 @@ class Command:
 
 def option(default: Any, what: str, metavar: str = "", **bounds: Any) -> Any:
     """--name VALUE, or --name alone where it is true or false."""
-    extra = {"metavar": metavar}
+    extra: dict[str, Any] = {"metavar": metavar}
     if callable(default):
         return Field(default_factory=default, description=what, json_schema_extra=extra, **bounds)
     return Field(default, description=what, json_schema_extra=extra, **bounds)
@@ -104,7 +104,8 @@ def usage(words: str, command: Command, recipe: type[BaseModel] | None = None) -
     rows = [(_extra(field, "metavar"), field) for field in model.model_fields.values() if _extra(field, "positional")]
     rows += [(_signature(name, field), field) for name, field in _listed(model)]
     lines += _told(rows, width)
-    lines += _told([("--debug", Field(False, description="show the traceback of a fault")), ("--help", Field(False, description="this text"))], width)
+    lines += _told([("--debug", FieldInfo(default=False, description="show the traceback of a fault"))], width)
+    lines += _told([("--help", FieldInfo(default=False, description="this text"))], width)
     if recipe is not None:
         lines += ["", "Each field of the recipe may be changed for this run:"]
         lines += _told([(_signature(checking.dotted(path), field), field) for path, field in checking.fields_below(recipe)], width)

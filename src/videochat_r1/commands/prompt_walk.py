@@ -45,7 +45,8 @@ class PromptCounts:
         """The counts in a sentence."""
         if not self.prompts:
             return "no prompt"
-        said = f"{self.prompts:,} prompts of {self.tokens / self.prompts:,.0f} tokens on average, {self.most:,} at most ({self.most_video:,} of video)"
+        said = f"{self.prompts:,} prompts of {self.tokens / self.prompts:,.0f} tokens on average, {self.most:,} at most"
+        said += f" ({self.most_video:,} of video)"
         absent = f"; {self.assumed:,} of them planned from the annotated duration, their video is not there" if self.assumed else ""
         refused = f"; {len(self.refused):,} cannot be made, the first: {self.refused[0]}" if self.refused else ""
         return said + absent + refused
@@ -102,9 +103,7 @@ def walk(processing: Processing, samples: Sequence[Sample], video: VideoConfig, 
         task = tasks[sample.task]
         try:
             plan, is_assumed = planner.plan(task, sample)
-            ids = prompt_ids(
-                processing, task.ask(sample, asking), plan.grid_thw, plan.times_s, order=asking.order, sample_id=sample.id
-            )
+            ids = prompt_ids(processing, task.ask(sample, asking), plan.grid_thw, plan.times_s, order=asking.order, sample_id=sample.id)
         except (DataError, VideoError, ValueError) as fault:
             counts.refused.append(str(fault).splitlines()[0])
             continue

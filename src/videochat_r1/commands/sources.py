@@ -12,7 +12,7 @@ from videochat_r1.datasets.base.source import DataSource
 class SourceOptions(Options):
     """A data set of one command."""
 
-    dataset: str = option(..., "its format: charades_sta, activitynet_captions, nextgqa, got10k, quality_access, jsonl, or a .py file", "NAME")
+    dataset: str = option(..., "charades_sta, activitynet_captions, nextgqa, got10k, quality_access, jsonl, or a .py file", "NAME")
     annotations: str = option(..., "the annotation file; for official GOT-10k the folder of the sequences", "FILE")
     videos: str = option("", "the folder that the annotations' video paths start from", "DIR")
     split: Literal["train", "test"] = option("test", "what the data serve for, which decides what is done about a defect")

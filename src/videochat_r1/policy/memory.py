@@ -132,14 +132,17 @@ def estimate(
     else:
         parts.append(Part("reference", 0, "the adapter turned off" if policy.lora_rank else "none: grpo.kl_weight is 0"))
     grads = 6 if is_low else 4
-    parts.append(Part("gradients", trained * grads, f"{billions} trained ({own}) x {grads}" + (" (float32 sums + bfloat16)" if is_low else "")))
+    sums = " (float32 sums + bfloat16)" if is_low else ""
+    parts.append(Part("gradients", trained * grads, f"{billions} trained ({own}) x {grads}{sums}"))
     states = 12 if is_low else 8
-    parts.append(Part("optimizer", trained * states, f"{billions} x {states} (two float32 moments{' + float32 weights' if is_low else ''})"))
+    masters = " + float32 weights" if is_low else ""
+    parts.append(Part("optimizer", trained * states, f"{billions} x {states} (two float32 moments{masters})"))
     group = prompt_tokens + group_size * completion_tokens
     row = min(max(token_budget, prompt_tokens + completion_tokens), prompts_per_step * group)
     kept = b * (4 * sizes.width + 3 * sizes.query_width + 4 * sizes.key_width + 4 * sizes.inner) + 8 * sizes.width
     through = sizes.layers * sizes.width * b + kept if policy.gradient_checkpointing else sizes.layers * kept
-    how = f"{sizes.layers} layers' inputs + one layer" if policy.gradient_checkpointing else f"{sizes.layers} layers x {kept / 1024:.0f} KiB"
+    each = f"{kept / 1024:.0f} KiB"
+    how = f"{sizes.layers} layers' inputs + one layer of {each}" if policy.gradient_checkpointing else f"{sizes.layers} layers x {each}"
     parts.append(Part("activations", row * through, f"{row:,} tokens of one pass x ({how})"))
     if policy.train_vision:
         patches = prompts_per_step * video_tokens * sizes.patches_per_token
@@ -149,9 +152,8 @@ def estimate(
     parts.append(Part("head", 3 * TILE_BYTES, "three tiles of float32 logits, 256 MiB each"))
     together = min(batch_prompts, prompts_per_step)
     cache = together * group * sizes.layers * 2 * sizes.key_width * b
-    parts.append(
-        Part("rollout cache", cache, f"{together} prompts x ({prompt_tokens:,} + {group_size} x {completion_tokens:,}) tokens x {sizes.layers} layers")
-    )
+    row_of_one = f"({prompt_tokens:,} + {group_size} x {completion_tokens:,}) tokens"
+    parts.append(Part("rollout cache", cache, f"{together} prompts x {row_of_one} x {sizes.layers} layers"))
     return parts
 
 

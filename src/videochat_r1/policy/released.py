@@ -92,7 +92,8 @@ def released_processing(name: str, tokenizer: str | Path) -> Processing:
     config = CONFIGS[name]
     kind = {"qwen2_5_vl": Qwen2_5_VLConfig, "qwen3_vl": Qwen3VLConfig}[config["model_type"]]
     loaded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=False)
-    processing = Processing(hf_config=kind(**{key: value for key, value in config.items() if key != "model_type"}), tokenizer=loaded, processor=None)
+    settings = {key: value for key, value in config.items() if key != "model_type"}
+    processing = Processing(hf_config=kind(**settings), tokenizer=loaded, processor=None)
     processing.processor = ChatOnly(processing.family.chat_template)
     return processing
 

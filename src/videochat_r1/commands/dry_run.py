@@ -1,0 +1,182 @@
+"""What a recipe would do, without weights: samples, one prompt, token counts, steps, and an estimate of memory."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from videochat_r1.commands.prompt_walk import Planner, PromptCounts, processing_of, walk
+from videochat_r1.config import Recipe, recipe_toml
+from videochat_r1.errors import UserFault
+from videochat_r1.policy.released import CONFIGS
+
+if TYPE_CHECKING:
+    from videochat_r1.datasets.base.source import Loaded
+    from videochat_r1.policy.memory import Part
+    from videochat_r1.policy.processing import Processing
+    from videochat_r1.types import Sample
+
+COUNTED = 256
+"""Prompts that are written and counted of each source, evenly over it; the whole of a data set takes `data check --prompts`."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One [[data]] table: what was read, or why it could not be."""
+
+    name: str
+    loaded: Loaded | None
+    fault: str = ""
+
+
+def dry_run(recipe: Recipe, tokenizer: str, out: TextIO) -> int:
+    """Print all of it. A data set that is not there yet is told, and everything else shown."""
+    from videochat_r1.policy.memory import sizes_of
+
+    out.write("# the recipe, resolved\n" + recipe_toml(recipe))
+    sources = [_read(source) for source in recipe.data]
+    steps = _print_samples(recipe, sources, out)
+    processing = processing_of(recipe.policy.path, tokenizer)
+    config = processing.hf_config.to_dict() if processing is not None else CONFIGS[recipe.policy.path]
+    samples = [sample for source in sources if source.loaded for sample in source.loaded.samples]
+    counts = _print_prompt(recipe, processing, samples, config, out)
+    parts = _estimate(recipe, config, counts)
+    _print_memory(parts, sizes_of(config).total, out)
+    if steps:
+        out.write(f"\n{steps:,} steps of {recipe.train.prompts_per_step} prompts x {recipe.grpo.group_size} completions.\n")
+    out.write("A dry run: no weights were loaded, nothing was written.\n")
+    return 0
+
+
+def _read(source: Any) -> Source:
+    from videochat_r1.datasets.base.source import read_samples
+
+    try:
+        return Source(source.name, read_samples(source))
+    except UserFault as fault:
+        return Source(source.name, None, str(fault))
+
+
+def _print_samples(recipe: Recipe, sources: Sequence[Source], out: TextIO) -> int:
+    """Samples by task after defects; the steps that they make."""
+    from videochat_r1.grpo.order import Order
+    from videochat_r1.grpo.order import Source as Weighted
+
+    out.write("\n# the samples, after defects\n")
+    for index, source in enumerate(sources):
+        if source.loaded is None:
+            out.write(f"data.{index} ({source.name}): not read. {source.fault}\n")
+            continue
+        tasks = Counter(sample.task for sample in source.loaded.samples)
+        defects = source.loaded.defects
+        found = ", ".join(f"{code} x {count:,} ({defects.actions[code]})" for code, count in defects.counts.items())
+        counted = ", ".join(f"{task} {count:,}" for task, count in tasks.items())
+        out.write(f"data.{index} ({source.name}): {counted}; defects: {found or 'none'}\n")
+    read = [(source.loaded.samples, each.weight) for source, each in zip(sources, recipe.data, strict=True) if source.loaded]
+    if not read:
+        return recipe.train.steps
+    turns = len(Order([Weighted(samples=samples, weight=weight) for samples, weight in read], recipe.train.seed))
+    return recipe.train.steps or max(1, math.ceil(recipe.train.epochs * turns / recipe.train.prompts_per_step))
+
+
+def _print_prompt(
+    recipe: Recipe, processing: Processing | None, samples: Sequence[Sample], config: dict[str, Any], out: TextIO
+) -> PromptCounts:
+    """One rendered prompt, and what prompts count."""
+    from videochat_r1.tasks.base import load_task
+
+    planner = Planner(recipe.video, _geometry(config))
+    counts = PromptCounts()
+    if not samples:
+        counts.most = counts.most_video = _most_video_tokens(recipe, config)
+        out.write(f"\n# no prompt can be shown: no sample was read. Video tokens, at most: {counts.most_video:,}\n")
+        return counts
+    first = samples[0]
+    question = load_task(first.task).ask(first, recipe.asking)
+    text = chat_text_of(processing, config, question, recipe.asking.order)
+    out.write(f"\n# the prompt of {first.id}, one placeholder for the video\n{text}\n")
+    tasks = dict.fromkeys(sample.task for sample in samples)
+    picked = [sample for task in tasks for sample in _evenly([each for each in samples if each.task == task])]
+    out.write("\n# tokens\n")
+    if processing is not None:
+        counts = walk(processing, picked, recipe.video, recipe.asking)
+        out.write(f"{counts.line()}\n" if len(picked) == len(samples) else f"of {len(picked):,} samples, evenly chosen: {counts.line()}\n")
+        return counts
+    for sample in picked:
+        plan, is_assumed = planner.plan(load_task(sample.task), sample)
+        counts.add(sample.id, plan.video_tokens, plan.video_tokens, is_assumed)
+    out.write(f"video alone, in {counts.line()}\n")
+    out.write("No tokenizer of this model is at hand: give --tokenizer DIR to count the text too.\n")
+    return counts
+
+
+def chat_text_of(processing: Processing | None, config: dict[str, Any], question: str, order: str) -> str:
+    """The chat in words, by the model's own template where there is one, else by its family's."""
+    if processing is not None:
+        from videochat_r1.policy.prompt import chat_text
+
+        return chat_text(processing, question, "text_first" if order == "text_first" else "video_first")
+    from types import SimpleNamespace
+
+    from videochat_r1.policy.families.base import family_of
+    from videochat_r1.policy.released import chat_of
+
+    parts = [{"type": "text", "text": question}, {"type": "video"}]
+    family = family_of(SimpleNamespace(model_type=config["model_type"]))
+    return chat_of(family.chat_template, [{"role": "user", "content": parts if order == "text_first" else parts[::-1]}])
+
+
+def _evenly(samples: Sequence[Sample]) -> Sequence[Sample]:
+    if len(samples) <= COUNTED:
+        return samples
+    return [samples[index * (len(samples) - 1) // (COUNTED - 1)] for index in range(COUNTED)]
+
+
+def _geometry(config: dict[str, Any]) -> Any:
+    from videochat_r1.video.resize import Geometry
+
+    vision = config["vision_config"]
+    return Geometry(patch=vision["patch_size"], merge=vision["spatial_merge_size"], temporal_patch=vision["temporal_patch_size"])
+
+
+def _most_video_tokens(recipe: Recipe, config: dict[str, Any]) -> int:
+    """The most that the budget allows: total_pixels, or all frames at the least size."""
+    geometry, video = _geometry(config), recipe.video
+    token = geometry.factor**2
+    floor = (video.frames or video.max_frames) / geometry.temporal_patch * video.min_pixels * 1.05 / token
+    most = max(video.total_pixels / token, floor)
+    return int(min(most, video.max_tokens) if video.max_tokens else most)
+
+
+def _estimate(recipe: Recipe, config: dict[str, Any], counts: PromptCounts) -> list[Part]:
+    from videochat_r1.policy.memory import estimate, sizes_of
+
+    return estimate(
+        sizes_of(config),
+        recipe.policy,
+        prompt_tokens=counts.most,
+        video_tokens=counts.most_video,
+        completion_tokens=recipe.rollout.max_tokens,
+        group_size=recipe.grpo.group_size if recipe.train.method == "grpo" else 1,
+        prompts_per_step=recipe.train.prompts_per_step,
+        batch_prompts=recipe.rollout.batch_prompts,
+        token_budget=recipe.train.token_budget,
+        keeps_reference=recipe.grpo.kl_weight > 0 and recipe.train.method == "grpo",
+        bytes_each=4 if recipe.policy.dtype == "float32" else 2,
+    )
+
+
+def _print_memory(parts: Sequence[Part], parameters: int, out: TextIO) -> None:
+    from videochat_r1.policy.memory import peak
+
+    out.write(f"\n# memory of the GPU, estimated ({parameters:,} parameters)\n")
+    for part in parts:
+        out.write(f"{part.name:<19} {_size(part.size):>10}   {part.formula}\n")
+    out.write(f"{'at the fullest':<19} {_size(peak(list(parts))):>10}   on one GPU: this version does not spread a run over several\n")
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:,.2f} GiB" if count >= 2**28 else f"{count / 2**20:,.1f} MiB"

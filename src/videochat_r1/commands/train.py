@@ -1,0 +1,271 @@
+"""videochat-r1 train: a recipe, from its data to a tuned policy and a report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TextIO
+
+from videochat_r1.commands.display import say
+from videochat_r1.commands.options import Command, Given, Options, argument, option
+from videochat_r1.config import Recipe, read_recipe, recipe_toml
+from videochat_r1.errors import Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from videochat_r1.datasets.base.defects import DefectReport
+    from videochat_r1.datasets.base.source import DataSource
+    from videochat_r1.evaluation.evaluate import Answered
+    from videochat_r1.evaluation.report import Report
+    from videochat_r1.grpo.log import RunFolder
+    from videochat_r1.grpo.trainer import Outcome
+    from videochat_r1.policy.model import Policy
+    from videochat_r1.rollout.base import Engine
+    from videochat_r1.types import Sample
+    from videochat_r1.video.clips import ClipLoader
+
+
+class Train(Options):
+    """Fine-tune a policy on the tasks and data sets that RECIPE.toml names. The run folder gets the resolved recipe, the metrics of every
+    step, every completion, checkpoints, the policy, and, where the recipe names test sets, a report of base and tuned model."""
+
+    recipe: str = argument("the recipe; see recipes/README.md", "RECIPE.toml")
+    out: str = option("", "the run folder; runs/ and the recipe's name where it is left out", "DIR")
+    resume: bool = option(False, "go on from the newest checkpoint in the run folder")
+    resume_anyway: bool = option(False, "go on although the recipe is another one now")
+    dry_run: bool = option(False, "print the resolved recipe, one prompt, token counts, steps and memory, then stop; no weights are loaded")
+    tokenizer: str = option("", "--dry-run: a folder with the tokenizer.json of a released model that is not here", "DIR")
+
+
+def run(options: Train, out: TextIO, fields: Given) -> int:
+    recipe = read_recipe(options.recipe, fields)
+    if options.dry_run:
+        from videochat_r1.commands.dry_run import dry_run
+
+        return dry_run(recipe, options.tokenizer, out)
+    if options.tokenizer:
+        raise UsageError("--tokenizer serves --dry-run alone.", "The policy's own tokenizer is used in training.")
+    from videochat_r1.grpo.log import RunFolder
+
+    path = Path(options.out) if options.out else Path("runs") / Path(options.recipe).stem
+    resume = options.resume or options.resume_anyway
+    with _ended_by_signals(), RunFolder(path, resume=resume) as folder:
+        try:
+            report = _train(recipe, folder, Path(options.recipe).stem, options.recipe, anyway=options.resume_anyway)
+        except KeyboardInterrupt:
+            what = "Stopped outside of the training steps; what was saved stays."
+            raise Interrupted(what, f"Go on with --resume --out {path}.") from None
+    _show(report, path, out)
+    return 0
+
+
+def _train(recipe: Recipe, folder: RunFolder, title: str, recipe_file: str, *, anyway: bool) -> Report | None:
+    """All of a run, in its folder. Gives the report where there is something to compare."""
+    from videochat_r1.grpo.log import write_whole
+
+    changed = _require_same_run(recipe, folder, anyway)
+    data = [_read(source) for source in recipe.data]
+    test = [sample for source in recipe.test for sample in _read(source)]
+    _require_sound_test(data, test)
+    write_whole(folder.path / "recipe.toml", recipe_toml(recipe).encode())
+    policy, engine, loader = _load(recipe)
+    answered: dict[str, list[Answered]] = {}
+    if test:
+        answered["base"] = _base_answers(recipe, folder, policy, engine, loader, test, again=changed)
+    outcome = _run_steps(recipe, folder, policy, engine, loader, data, anyway)
+    say(f"Trained {outcome.step:,} steps ({outcome.reason}); the policy is in {folder.path / 'policy'}.")
+    if loader.quarantine.faults:
+        loader.quarantine.write(str(folder.path / "quarantine.jsonl"))
+        say(f"Videos that could not be used: {_counted(loader.quarantine.counts())}; listed in {folder.path / 'quarantine.jsonl'}.")
+    if not test:
+        return None
+    tuned = "sft" if recipe.train.method == "sft" else "rft"
+    answered[tuned] = _answers(recipe, policy, engine, loader, test, folder.path / "evaluation", "tuned")
+    return _report(recipe, folder, title, recipe_file, data, test, answered, loader, outcome)
+
+
+def _require_same_run(recipe: Recipe, folder: RunFolder, anyway: bool) -> bool:
+    """Before a model is loaded: raises UsageError where a resumed run's recipe is another one. Gives whether anything is."""
+    from videochat_r1.grpo.recipe import compare, require_resumable
+
+    states = sorted(folder.checkpoints.glob("step-*/state.json"))
+    try:
+        before = json.loads(states[-1].read_bytes())["recipe"]
+    except (IndexError, OSError, ValueError, KeyError):
+        return False  # no checkpoint yet, or a damaged one, which the trainer will tell
+    changes = compare(before, recipe.sections())
+    if any(change.on_resume == "refused" for change in changes):
+        require_resumable(before, recipe.sections(), anyway=anyway)
+    return any(change.on_resume != "free" for change in changes)
+
+
+def _read(source: DataSource) -> list[Sample]:
+    from videochat_r1.datasets.base.source import read_samples
+
+    loaded = read_samples(source)
+    if line := defects_line(loaded.defects):
+        say(line)
+    return loaded.samples
+
+
+def defects_line(report: DefectReport) -> str:
+    """What is wrong with a data set, in one line; "" where nothing is."""
+    parts = [f"{code} x {count:,} ({report.actions[code]})" for code, count in report.counts.most_common()]
+    if report.missing:
+        parts.append(f"video_missing x {len(report.missing):,} ({report.missing_rows:,} rows left out)")
+    return f"{report.file}: {report.samples:,} of {report.rows:,} rows used; {', '.join(parts)}" if parts else ""
+
+
+def _require_sound_test(data: Sequence[Sequence[Sample]], test: Sequence[Sample]) -> None:
+    from videochat_r1.datasets.base.overlap import overlap
+    from videochat_r1.evaluation.answers_file import require_different_ids
+
+    require_different_ids(test)
+    shared = overlap([sample for samples in data for sample in samples], test)
+    if shared.ids or shared.videos:
+        common = f"{len(shared.ids):,} sample ids and {len(shared.videos):,} videos"
+        say(f"The test sets share {common} with the training sets: their figures say little.")
+
+
+def _load(recipe: Recipe) -> tuple[Policy, Engine, ClipLoader]:
+    from videochat_r1.commands.quiet import quiet_libraries
+    from videochat_r1.policy.model import load_policy
+    from videochat_r1.rollout.base import load_engine
+    from videochat_r1.video.clips import ClipLoader
+
+    quiet_libraries()
+    keeps = recipe.grpo.kl_weight > 0 and recipe.train.method == "grpo"
+    policy = load_policy(recipe.policy, keep_reference=keeps, seed=recipe.train.seed)
+    return policy, load_engine(recipe.rollout.engine)(policy), ClipLoader(recipe.video, policy.geometry)
+
+
+def _run_steps(
+    recipe: Recipe, folder: RunFolder, policy: Policy, engine: Engine, loader: ClipLoader, data: Sequence[Sequence[Sample]], anyway: bool
+) -> Outcome:
+    from videochat_r1.evaluation.live import Live
+    from videochat_r1.grpo.order import Source
+    from videochat_r1.grpo.trainer import Trainer
+
+    sources = [Source(samples=samples, weight=source.weight, name=source.name) for samples, source in zip(data, recipe.data, strict=True)]
+    trainer = Trainer(
+        policy,
+        engine,
+        loader,
+        sources,
+        folder=folder,
+        asking=recipe.asking,
+        sampling=recipe.rollout,
+        grpo=recipe.grpo,
+        train=recipe.train,
+        recipe=recipe.sections(),
+        resume_anyway=anyway,
+    )
+    with Live(trainer.steps) as live:
+        trainer.on_step = live.on_step
+        return trainer.run()
+
+
+def _base_answers(
+    recipe: Recipe, folder: RunFolder, policy: Policy, engine: Engine, loader: ClipLoader, test: Sequence[Sample], *, again: bool
+) -> list[Answered]:
+    """The base's answers; those of an earlier start of this run where they are about the same samples."""
+    from videochat_r1.evaluation.answers_file import read_answers
+
+    kept = None if again else read_answers(folder.path / "evaluation" / "base.predictions.jsonl", test, recipe.asking)
+    return kept if kept is not None else _answers(recipe, policy, engine, loader, test, folder.path / "evaluation", "base")
+
+
+def _answers(
+    recipe: Recipe, policy: Policy, engine: Engine, loader: ClipLoader, test: Sequence[Sample], folder: Path, name: str
+) -> list[Answered]:
+    """The likeliest answer of the policy as it is now to every sample, kept in the run folder."""
+    from videochat_r1.evaluation.answers_file import write_predictions
+    from videochat_r1.evaluation.evaluate import answer
+    from videochat_r1.evaluation.live import Live
+
+    greedy = recipe.rollout.model_copy(update={"temperature": 0.0, "top_k": 0, "top_p": 1.0})
+    with Live(len(test), title=f"Evaluating the {name} model") as live:
+        found = answer(
+            policy,
+            engine,
+            loader,
+            test,
+            recipe.asking,
+            greedy,
+            seed=recipe.train.seed,
+            on_answered=lambda done: live.on_step({"step": done}),
+        )
+    folder.mkdir(exist_ok=True)
+    write_predictions(folder / f"{name}.predictions.jsonl", found)
+    return found
+
+
+def _report(
+    recipe: Recipe,
+    folder: RunFolder,
+    title: str,
+    recipe_file: str,
+    data: Sequence[Sequence[Sample]],
+    test: Sequence[Sample],
+    answered: dict[str, list[Answered]],
+    loader: ClipLoader,
+    outcome: Outcome,
+) -> Report:
+    from videochat_r1.evaluation.baselines import baselines
+    from videochat_r1.evaluation.report import write_report
+    from videochat_r1.evaluation.run_report import assemble_report
+
+    trained_on = [sample for samples in data for sample in samples]
+    report = assemble_report(
+        title,
+        test,
+        answered,
+        baselines=baselines(test, trained_on),
+        loader=loader,
+        metrics=folder.path / "metrics.jsonl",
+        seconds=outcome.seconds,
+        notes=(f"{outcome.step:,} steps on {len(trained_on):,} samples, from {recipe.policy.path}; {len(test):,} test samples, greedy.",),
+        commands=(f"videochat-r1 train {recipe_file}",),
+    )
+    write_report(folder.path, report)
+    return report
+
+
+def _show(report: Report | None, path: Path, out: TextIO) -> None:
+    if report is None:
+        out.write(f"Done. {path / 'policy'} holds the policy, {path / 'metrics.jsonl'} the metrics; no [[test]] table, so no report.\n")
+        return
+    from rich.console import Console
+
+    from videochat_r1.evaluation.report import console_table
+
+    Console(file=out).print(console_table(report))
+    out.write(f"{path / 'report.html'}  {path / 'report.md'}  {path / 'report.json'}\nThe policy: {path / 'policy'}\n")
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{reason} x {count:,}" for reason, count in counts.items())
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Inside, SIGTERM does what Ctrl-C does. The trainer's own handlers take over while it steps."""
+
+    def stop(number: int, frame: FrameType | None) -> Any:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+COMMAND = Command(Train, run, recipe=True)
