@@ -5,8 +5,11 @@ from dataclasses import replace
 import pytest
 
 from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.video.clips import ClipLoader
+from videochat_r1.video.resize import Geometry
+from videochat_r1.video.sampling import VideoConfig
 from videochat_r1.world.curriculum import FILE_FPS, REFINE, STAGES, TARGETS, clippings, lazy
-from videochat_r1.world.files import FPS
+from videochat_r1.world.files import FPS, film_samples, scenes_for
 from videochat_r1.world.questions import fits, sample
 from videochat_r1.world.scenes import STEP_S, draw
 
@@ -27,14 +30,25 @@ def test_a_step_can_be_one_batch_and_asks_what_its_stage_says(stage):
         assert len({len(item.times_s) for item in items}) == 1 and len(items[0].times_s) % 2 == 0
         for item in items:
             assert 1 <= len(item.lessons) <= stage.tails and len(set(item.lessons)) == len(item.lessons)
-            assert list(item.times_s) == sorted(item.times_s) and 0 <= item.times_s[0] <= item.times_s[-1] < item.scene.duration_s
+            assert list(item.times_s) == sorted(item.times_s) and all(0 <= second < item.scene.duration_s for second in item.times_s)
+            assert item.times_s or set(stage.lessons) == {"letter"}  # the one question that needs no look
             asked.update(lesson.kind for lesson in item.lessons)
             levels[item.scene.level] += 1
     assert set(asked) == set(stage.lessons) and set(levels) == set(stage.levels)
 
 
-def test_files_are_filmed_at_the_rate_that_is_taught():
+@pytest.mark.parametrize("level", ["easy", "long"])
+def test_the_seconds_of_frames_are_those_that_the_product_takes_from_a_file(tmp_path, level):
     assert FILE_FPS == FPS
+    sampling = VideoConfig(fps=2.0, max_frames=64, total_pixels=64**3, min_pixels=16**2, max_pixels=64**2)
+    loader = ClipLoader(sampling, Geometry(patch=8, merge=2, temporal_patch=2))
+    stage = replace(TARGETS, videos=2, levels={level: 1.0})
+    taught = {item.times_s for step in range(30) for item in clippings(stage, 1, step)}
+    taken = {
+        loader.load(load_task(one.task), one).times_s
+        for one in film_samples(scenes_for(("temporal_grounding", "tracking", "video_qa"), level, "test", 0, 1), tmp_path)
+    }
+    assert taken <= taught and len(taken) == 2
 
 
 @pytest.mark.parametrize("stage", [TARGETS, REFINE], ids=lambda stage: stage.name)

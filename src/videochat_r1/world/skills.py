@@ -29,11 +29,11 @@ from videochat_r1.rewards.intervals import tiou
 from videochat_r1.rollout.base import Engine, Sampling
 from videochat_r1.rollout.native import NativeEngine
 from videochat_r1.types import Box, Clip
+from videochat_r1.world.architecture import SIDE_PX
 from videochat_r1.world.questions import Lesson, box_text, frame_lessons, video_lessons, when_lesson
 from videochat_r1.world.render import render
 from videochat_r1.world.scenes import LEVELS, STEP_S, Scene, draw
 
-SIDE_PX = 64  # of the pictures that the small model takes
 SERIES = "skills"
 GREEDY = Sampling(temperature=0.0, max_tokens=320)
 UNREADABLE_S = 16.0  # the error of an answer that is no number of seconds: the length of the longest scene
