@@ -102,15 +102,18 @@ def line_of(text: str, path: checking.Path) -> int:
     hold it; 0 where there is none."""
     here: checking.Path = ()
     counts: dict[str, int] = {}
+    own: checking.Path = ()
     best, best_line = 0, 0
     for number, line in enumerate(text.splitlines(), start=1):
         if header := re.match(r"\s*\[\[\s*([^\]]+?)\s*\]\]", line):
             name = header.group(1)
             counts[name] = counts.get(name, -1) + 1
-            here = own = (name, counts[name])
+            own = (name, counts[name])
+            here = own
         elif header := re.match(r"\s*\[\s*([^\]]+?)\s*\]", line):
             first, *rest = _parts(header.group(1))
-            here = own = (first, counts[first], *rest) if first in counts else (first, *rest)
+            own = (first, counts[first], *rest) if first in counts else (first, *rest)
+            here = own
         elif key := re.match(r"\s*((?:[\w-]+|\"[^\"]*\")(?:\s*\.\s*(?:[\w-]+|\"[^\"]*\"))*)\s*=", line):
             own = (*here, *_parts(key.group(1)))
         else:
@@ -161,21 +164,22 @@ def _override(values: dict[str, Any], option: str, text: str | None) -> checking
     """Puts one option's value into the recipe's values; gives its path."""
     path: checking.Path = tuple(int(part) if part.isdecimal() else part.replace("-", "_") for part in option.removeprefix("--").split("."))
     here: Any = values
-    for depth, part in enumerate(path[:-1]):
-        if isinstance(part, int):
-            if not isinstance(here, list) or part >= len(here):
-                held = len(here) if isinstance(here, list) else 0
-                name = checking.dotted(path[:depth])
-                mend = f"They are counted from 0: {name}.0 to {name}.{held - 1}." if held else f"Add a [[{name}]] table to the recipe."
-                raise UsageError(f"{option}: the recipe has {held} of {name}.", mend)
+    for depth, part in enumerate(path):
+        name = checking.dotted(path[:depth])
+        if isinstance(here, list) != isinstance(part, int) or not isinstance(here, dict | list):
+            mend = f"Say which: --{name}.0.{part}" if isinstance(here, list) else "--help lists the fields of a recipe."
+            raise UsageError(f"{option}: there is no such field.", mend)
+        if isinstance(part, int) and part >= len(here):
+            mend = f"They are counted from 0: {name}.0 to {name}.{len(here) - 1}." if here else f"Add a [[{name}]] table to the recipe."
+            raise UsageError(f"{option}: the recipe has {len(here)} of {name}.", mend)
+        if depth < len(path) - 1:
+            if isinstance(here, dict):
+                here.setdefault(part, [] if isinstance(path[depth + 1], int) else {})
             here = here[part]
-        else:
-            here = here.setdefault(part, [] if isinstance(path[depth + 1], int) else {}) if isinstance(here, dict) else {}
     value = value_of(checking.field_at(Recipe, path), text, option)
     if isinstance(value, str) and (path[0], path[-1]) in (*PATHS, *PLUGINS):
         value = _path(str(path[0]), str(path[-1]), value, Path.cwd())
-    if isinstance(here, dict):
-        here[str(path[-1])] = value
+    here[path[-1]] = value
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,12 +53,15 @@ def dry_run(recipe: Recipe, tokenizer: str, out: TextIO) -> int:
 
 
 def _read(source: Any) -> Source:
+    """What a run would read; where the videos are not there, what it would read with all of them."""
     from videochat_r1.datasets.base.source import read_samples
 
+    there = not source.videos or os.path.isdir(source.videos)
     try:
-        return Source(source.name, read_samples(source))
+        read = read_samples(source if there else source.model_copy(update={"videos": ""}))
     except UserFault as fault:
-        return Source(source.name, None, str(fault))
+        return Source(source.name, None, fault.what)
+    return Source(source.name, read, "" if there else f"no folder {source.videos}: counted as if all videos were there")
 
 
 def _print_samples(recipe: Recipe, sources: Sequence[Source], out: TextIO) -> int:
@@ -75,6 +79,8 @@ def _print_samples(recipe: Recipe, sources: Sequence[Source], out: TextIO) -> in
         found = ", ".join(f"{code} x {count:,} ({defects.actions[code]})" for code, count in defects.counts.items())
         counted = ", ".join(f"{task} {count:,}" for task, count in tasks.items())
         out.write(f"data.{index} ({source.name}): {counted}; defects: {found or 'none'}\n")
+        if source.fault:
+            out.write(f"  {source.fault}\n")
     read = [(source.loaded.samples, each.weight) for source, each in zip(sources, recipe.data, strict=True) if source.loaded]
     if not read:
         return recipe.train.steps
@@ -90,14 +96,14 @@ def _print_prompt(
 
     planner = Planner(recipe.video, _geometry(config))
     counts = PromptCounts()
-    if not samples:
-        counts.most = counts.most_video = _most_video_tokens(recipe, config)
-        out.write(f"\n# no prompt can be shown: no sample was read. Video tokens, at most: {counts.most_video:,}\n")
-        return counts
-    first = samples[0]
+    first = samples[0] if samples else _invented(recipe)
     question = load_task(first.task).ask(first, recipe.asking)
     text = chat_text_of(processing, config, question, recipe.asking.order)
     out.write(f"\n# the prompt of {first.id}, one placeholder for the video\n{text}\n")
+    if not samples:
+        counts.most = counts.most_video = _most_video_tokens(recipe, config)
+        out.write(f"\n# tokens\nNo sample was read. A video takes {counts.most_video:,} tokens at most.\n")
+        return counts
     tasks = dict.fromkeys(sample.task for sample in samples)
     picked = [sample for task in tasks for sample in _evenly([each for each in samples if each.task == task])]
     out.write("\n# tokens\n")
@@ -111,6 +117,20 @@ def _print_prompt(
     out.write(f"video alone, in {counts.line()}\n")
     out.write("No tokenizer of this model is at hand: give --tokenizer DIR to count the text too.\n")
     return counts
+
+
+def _invented(recipe: Recipe) -> Sample:
+    """A sample that any task can ask about, for a recipe whose data are not here."""
+    from videochat_r1.datasets.base.source import load_dataset
+    from videochat_r1.types import Answer, Sample
+
+    task = recipe.data[0].task or load_dataset(recipe.data[0].name).task or "temporal_grounding"
+    times_s = tuple(float(second) for second in range(8))
+    truth = Answer(
+        spans=((1.0, 2.0),), boxes=((0.1, 0.1, 0.3, 0.3),) * 8, times_s=times_s, choice="A", label="high quality", events=("[EVENT]",)
+    )
+    options = ("(A) [OPTION]", "(B) [OPTION]")
+    return Sample(id="an invented sample", task=task, video="", question="[QUESTION]", options=options, truth=truth, duration_s=30.0)
 
 
 def chat_text_of(processing: Processing | None, config: dict[str, Any], question: str, order: str) -> str:

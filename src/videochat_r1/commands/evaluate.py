@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from videochat_r1.commands.display import figures_table, print_json, say
 from videochat_r1.commands.options import Command, Given, option
 from videochat_r1.commands.sources import SourceOptions
+from videochat_r1.errors import DataError
 from videochat_r1.rollout.base import RolloutConfig
 from videochat_r1.section import refused
 from videochat_r1.tasks.base import Asking
@@ -91,6 +92,11 @@ def _answer(options: Evaluate, samples: list[Sample]) -> list[Answered]:
             options.rollout,
             seed=options.seed,
             on_answered=lambda done: live.on_step({"step": done}),
+        )
+    if len(loader.quarantine) == len(samples):
+        first = loader.quarantine.faults[0]
+        raise DataError(
+            f"None of the {len(samples):,} videos could be used; {first.sample_id}: {first.what}", "Give their folder: --videos DIR."
         )
     for fault in loader.quarantine.faults[:5]:
         say(f"{fault.sample_id}: {fault.what}")

@@ -89,7 +89,7 @@ def _train(recipe: Recipe, folder: RunFolder, title: str, recipe_file: str, *, a
 
 
 def _require_same_run(recipe: Recipe, folder: RunFolder, anyway: bool) -> bool:
-    """Before a model is loaded: raises UsageError where a resumed run's recipe is another one. Gives whether anything is."""
+    """Before a model is loaded: raises UsageError where a resumed run's recipe is another one. Gives whether it is, and may be."""
     from videochat_r1.grpo.recipe import compare, require_resumable
 
     states = sorted(folder.checkpoints.glob("step-*/state.json"))
@@ -100,7 +100,7 @@ def _require_same_run(recipe: Recipe, folder: RunFolder, anyway: bool) -> bool:
     changes = compare(before, recipe.sections())
     if any(change.on_resume == "refused" for change in changes):
         require_resumable(before, recipe.sections(), anyway=anyway)
-    return any(change.on_resume != "free" for change in changes)
+    return any(change.on_resume == "refused" for change in changes)
 
 
 def _read(source: DataSource) -> list[Sample]:
