@@ -173,14 +173,16 @@ def _override(values: dict[str, Any], option: str, text: str | None) -> checking
             mend = f"They are counted from 0: {name}.0 to {name}.{len(here) - 1}." if here else f"Add a [[{name}]] table to the recipe."
             raise UsageError(f"{option}: the recipe has {len(here)} of {name}.", mend)
         if depth < len(path) - 1:
-            if isinstance(here, dict):
-                here.setdefault(part, [] if isinstance(path[depth + 1], int) else {})
-            here = here[part]
+            here = _below(here, part, [] if isinstance(path[depth + 1], int) else {})
     value = value_of(checking.field_at(Recipe, path), text, option)
     if isinstance(value, str) and (path[0], path[-1]) in (*PATHS, *PLUGINS):
         value = _path(str(path[0]), str(path[-1]), value, Path.cwd())
     here[path[-1]] = value
     return path
+
+
+def _below(table: Any, part: str | int, otherwise: Any) -> Any:
+    return table[part] if isinstance(part, int) else table.setdefault(part, otherwise)
 
 
 def value_of(field: Any, text: str | None, option: str) -> Any:

@@ -1,0 +1,221 @@
+"""The command line: help, faults, exit codes, and the commands that need no model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from tests.command_line import DATA, fault, ran, ran_json
+
+from videochat_r1 import cli
+from videochat_r1.cli import COMMANDS, main
+from videochat_r1.errors import EnvironmentFault, NumericalStop
+from videochat_r1.world.files import write_world
+
+HEAVY = ("torch", "transformers", "numpy", "scipy", "matplotlib", "av", "rich", "peft")
+SECONDS = 0.5
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    write_world(folder, clips=8)
+    return folder
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_quick_and_loads_nothing_heavy(command):
+    code = (
+        "import sys; from videochat_r1.cli import main; code = main(sys.argv[1:]);"
+        f"print(sorted(name for name in {HEAVY} if name in sys.modules), file=sys.stderr); sys.exit(code)"
+    )
+    took = []
+    for _ in range(3):  # the quickest of three: others may be at work on the machine
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code, *command.split(), "--help"], capture_output=True, text=True)
+        took.append(time.perf_counter() - started)
+        assert (done.returncode, done.stderr.strip()) == (0, "[]")
+        assert done.stdout.startswith("usage: videochat-r1")
+        if took[-1] < SECONDS:
+            return
+    raise AssertionError(f"--help took {min(took):.2f} s")
+
+
+def test_help_of_train_lists_every_field_of_a_recipe(capsys):
+    from videochat_r1 import checking
+    from videochat_r1.config import Recipe
+
+    code, out, _ = ran(capsys, "train", "--help")
+    assert code == 0
+    for path, _ in checking.fields_below(Recipe):
+        assert "--" + checking.dotted(path).replace("_", "-") in out
+    assert max(map(len, out.splitlines())) <= 120
+
+
+@pytest.mark.parametrize(
+    "tokens, said",
+    [
+        (["trian"], "Did you mean train?"),
+        (["data"], "data check or data convert"),
+        (["data", "chek"], "data check or data convert"),
+        (["score", "p.jsonl", "--datset", "x"], "Did you mean --dataset?"),
+        (["train", "r.toml", "--dry-runn"], "Did you mean --dry-run?"),
+        (["train"], "RECIPE.toml is missing"),
+        (["train", "a.toml", "b.toml"], "Not expected here: 'b.toml'"),
+        (["train", "none.toml"], "cannot be read"),
+        (["baselines", "--dataset", "charades_sta"], "--annotations is missing"),
+        (["baselines", "--dataset", "charades", "--annotations", "x"], "Did you mean 'charades_sta'"),
+        (["baselines", "--dataset", "jsonl", "--annotations", "x", "--limit", "few"], "--limit must be a whole number, at least 0"),
+        (["baselines", "--dataset", "jsonl", "--annotations", "x", "--limit", "-1"], "--limit must be a whole number, at least 0"),
+        (["baselines", "--dataset", "jsonl", "--annotations", "x", "--split", "tset"], "Did you mean test?"),
+        (["baselines", "--dataset", "jsonl", "--annotations"], "--annotations needs a value"),
+        (["baselines", "--dataset", "jsonl", "--dataset", "got10k"], "--dataset is given twice"),
+        (["baselines", "--dataset", "jsonl", "--annotations", "x", "--on-defect.span_past_end", "swap"], "span_past_end can be"),
+        (["baselines", "--dataset", "jsonl", "--annotations", "x", "--task", "tracing"], "tracking"),
+        (["evaluate", "--policy", "x", "--max-tokens", "3"], "--video.max-tokens, --rollout.max-tokens"),
+        (["evaluate", "--policy", "x", "--video.fsp", "3"], "--video.fps"),
+        (["world", "--out", "w", "--levels", "hard"], "no level 'hard'"),
+        (["world", "--clips", "3"], "--out is missing"),
+        (["demo", "now"], "Not expected here"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_command_line_is_refused_with_the_right_one(capsys, tokens, said):
+    assert said in fault(capsys, 2, *tokens)
+
+
+def test_data_faults_end_with_3(capsys, tmp_path):
+    assert "none.jsonl" in fault(capsys, 3, "baselines", "--dataset", "jsonl", "--annotations", tmp_path / "none.jsonl")
+    (tmp_path / "bad.jsonl").write_text('{"id": "a"')
+    fault(capsys, 3, "baselines", "--dataset", "jsonl", "--annotations", tmp_path / "bad.jsonl")
+
+
+def test_a_place_that_cannot_be_written_ends_with_4(capsys, tmp_path, world):
+    (tmp_path / "file").write_text("")
+    fault(capsys, 4, "world", "--out", tmp_path / "file", "--clips", 1)
+    where = ("--dataset", "jsonl", "--annotations", world / "test.jsonl", "--out", tmp_path / "none" / "x.jsonl")
+    fault(capsys, 4, "data", "convert", *where)
+
+
+@pytest.mark.parametrize(
+    "raised, code", [(EnvironmentFault("Full.", "Make room."), 4), (NumericalStop("NaN.", "Lower it."), 6), (KeyboardInterrupt(), 130)]
+)
+def test_what_ends_a_command_gives_its_exit_code(capsys, monkeypatch, raised, code):
+    def stopped(*_):
+        raise raised
+
+    monkeypatch.setattr(cli, "_run", stopped)
+    fault(capsys, code, "demo")
+
+
+def test_a_fault_of_the_programs_own_shows_its_place_with_debug_alone(capsys, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(cli, "_run", broken)
+    assert "ZeroDivisionError: oh" in fault(capsys, 1, "demo")
+    code, out, err = ran(capsys, "demo", "--debug")
+    assert (code, out) == (1, "") and "Traceback" in err
+
+
+def test_a_reader_that_goes_away_is_no_fault(world):
+    command = f"{sys.executable} -m videochat_r1.cli baselines --dataset jsonl --annotations {world / 'test.jsonl'} --json | head -c 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert done.stdout == "{" and done.stderr == "" and done.returncode in (0, 141)
+
+
+def test_version_and_overview(capsys):
+    assert ran(capsys, "--version")[1].startswith("videochat-r1 ")
+    code, out, _ = ran(capsys)
+    assert code == 0 and all(name in out for name in COMMANDS)
+    assert ran(capsys, "data", "--help")[0] == 0
+
+
+def test_world_writes_files_that_every_reader_takes(capsys, tmp_path):
+    found = ran_json(capsys, "world", "--out", tmp_path / "w", "--clips", 6, "--levels", "easy,alike", "--seed", 3)
+    assert found["samples"]["train"] > found["samples"]["test"] > 0
+    for name, splits in found["annotations"].items():
+        # The released GOT-10k rows name the sequence's folder below the data's root.
+        code, out, err = ran(capsys, "data", "check", "--dataset", name, "--annotations", splits["train"], "--split", "train", "--json")
+        assert code in (0, 3), err
+        assert json.loads(out)["samples"] > 0, name
+
+
+def test_score_of_the_truth_is_full(capsys, tmp_path, world):
+    from videochat_r1.datasets.base import DataSource, read_samples
+    from videochat_r1.tasks.base import Asking, load_task
+
+    samples = read_samples(DataSource(name="charades_sta", annotations=str(world / "charades_sta_train.json"))).samples
+    rows = [{"id": one.id, "output": load_task(one.task).write(one.truth, Asking())} for one in samples]
+    file = tmp_path / "p.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    where = ("--dataset", "charades_sta", "--annotations", world / "charades_sta_train.json")
+    found = ran_json(capsys, "score", file, *where)
+    assert found["mIoU"] > 99.0 and found["missing"] == 0 and found["n"] == len(samples)
+    code, out, _ = ran(capsys, "score", file, *where, "--resamples", 0)
+    assert code == 0 and "mIoU" in out
+    file.write_text(json.dumps({"id": "none", "output": ""}) + "\n")
+    fault(capsys, 3, "score", file, *where)
+
+
+def test_baselines_with_and_without_training_data(capsys, world):
+    where = ("--dataset", "nextgqa", "--annotations", world / "nextgqa_test.json", "--resamples", 0)
+    assert {"whole_video", "constant", "majority"} <= set(ran_json(capsys, "baselines", *where))
+    assert ran_json(capsys, "baselines", *where, "--train", world / "nextgqa_train.json")["majority"]["n"] > 0
+    several = ran_json(capsys, "baselines", "--dataset", "jsonl", "--annotations", world / "test.jsonl", "--resamples", 0)
+    assert "copy_first_box" in several["tracking"] and "majority" in several["video_qa"]
+    assert "whole_video" in ran(capsys, "baselines", *where)[1]
+
+
+def test_data_check_ends_with_3_where_there_are_defects(capsys, tmp_path, world):
+    where = ("--dataset", "charades_sta", "--annotations", world / "charades_sta_test.json")
+    code, out, _ = ran(capsys, "data", "check", *where, "--videos", world / "videos", "--train", world / "charades_sta_train.json")
+    assert code == 0 and "no defect found" in out and "shared with" in out
+    code, out, _ = ran(capsys, "data", "check", *where, "--train", world / "charades_sta_test.json", "--json")
+    assert code == 3 and json.loads(out)["overlap"]["ids"] > 0
+    (tmp_path / "c.json").write_text('{"A": {"duration": 5.0, "timestamps": [[1.0, 9.0]], "sentences": ["he runs."]}}')
+    code, out, _ = ran(capsys, "data", "check", "--dataset", "charades_sta", "--annotations", tmp_path / "c.json", "--json")
+    assert code == 3 and json.loads(out)["defects"] == {"span_past_end": 1}
+
+
+def test_data_convert_gives_the_same_samples(capsys, tmp_path, world):
+    where = ("--dataset", "charades_sta", "--annotations", world / "charades_sta_train.json", "--videos", world / "videos")
+    found = ran_json(capsys, "data", "convert", *where, "--out", tmp_path / "c.jsonl")
+    rows = (tmp_path / "c.jsonl").read_text().splitlines()
+    assert len(rows) == found["samples"] > 0
+    code, out, _ = ran(capsys, "data", "check", "--dataset", "jsonl", "--annotations", tmp_path / "c.jsonl", "--videos", world / "videos")
+    assert code == 0, out
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="no ../shared/data beside the repository")
+def test_every_charades_prompt_is_written_with_the_real_tokenizer_in_ten_seconds(capsys):
+    started = time.perf_counter()
+    code, out, err = ran(
+        capsys,
+        *("data", "check", "--dataset", "charades_sta", "--annotations", DATA / "annotations/charades_sta/train.json"),
+        *("--split", "train", "--on-defect.span_reversed", "swap", "--on-defect.span_starts_past_end", "keep"),
+        *("--prompts", "--tokenizer", DATA / "tokenizers/qwen2_5", "--json"),
+    )
+    took = time.perf_counter() - started
+    found = json.loads(out)
+    assert code == 3, err
+    assert found["rows"] == 12_408 and found["defects"]["span_past_end"] == 1_789 and found["defects"]["span_reversed"] == 4
+    prompts = found["prompts"]
+    assert prompts["prompts"] + found["dropped"] == 12_408 and found["dropped"] <= 4 and prompts["refused"] == []
+    assert prompts["most_video"] <= 3_584 < prompts["most"]  # the paper's budget, and the words around it
+    assert took < 10.0
+
+
+def test_prompts_need_a_tokenizer(capsys, world):
+    where = ("--dataset", "charades_sta", "--annotations", world / "charades_sta_test.json", "--prompts")
+    assert "--tokenizer" in fault(capsys, 4, "data", "check", *where)
+    assert "tokenizer.json" in fault(capsys, 4, "data", "check", *where, "--tokenizer", world)
+    assert "Qwen/Qwen2.5-VL-7B-Instruct" in fault(capsys, 2, "data", "check", *where, "--policy", "Qwen/Qwen2.5-VL-7B")
+
+
+def test_main_reads_the_process_own_command_line(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["videochat-r1", "scoer"])
+    assert main() == 2

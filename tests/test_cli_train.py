@@ -1,0 +1,247 @@
+"""train and evaluate from the command line, on a tiny random model and a tiny drawn world."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tests.command_line import DATA, ROOT, TINY_VIDEO, fault, ran, ran_json, saved_tiny_model, tiny_recipe
+from transformers.utils import logging as transformers_logging
+
+from videochat_r1.config import read_recipe
+from videochat_r1.grpo.log import read_rows
+from videochat_r1.policy.released import CONFIGS
+from videochat_r1.world.files import write_world
+
+RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
+VIDEO = [part for name, value in TINY_VIDEO.items() for part in (f"--{name.replace('_', '-')}", value)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    write_world(folder, clips=4)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return saved_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(autouse=True)
+def bars_as_before():
+    verbosity = transformers_logging.get_verbosity()
+    yield
+    transformers_logging.set_verbosity(verbosity)
+    transformers_logging.enable_progress_bar()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, world, model):
+    """A finished run of two steps."""
+    from videochat_r1.cli import main
+
+    folder = tmp_path_factory.mktemp("trained")
+    recipe = tiny_recipe(folder, world, model)
+    assert main(["train", str(recipe), "--out", str(folder / "run")]) == 0
+    return recipe, folder / "run"
+
+
+def test_a_run_leaves_recipe_metrics_policy_and_report(trained):
+    recipe, run = trained
+    names = {path.name for path in run.iterdir()}
+    assert {"recipe.toml", "metrics.jsonl", "rollouts.jsonl", "checkpoints", "policy", "report.md", "report.html", "report.json"} <= names
+    assert read_recipe(run / "recipe.toml") == read_recipe(recipe)
+    assert [row["step"] for row in read_rows(run / "metrics.jsonl")] == [1, 2]
+    report = json.loads((run / "report.json").read_text())
+    assert set(report["results"]) == {"base", "rft"} and report["n"] == 3
+    assert set(report["baselines"]) == set(report["results"]["base"]) == set(report["results"]["rft"])
+    assert (run / "policy" / "adapter_model.safetensors").is_file()
+    assert len(list((run / "figures").glob("*.png"))) >= 1
+
+
+def test_a_second_run_in_the_same_folder_is_refused(trained, capsys):
+    recipe, run = trained
+    assert "already holds a run" in fault(capsys, 2, "train", recipe, "--out", run)
+
+
+def test_a_changed_recipe_is_shown_and_refused_before_the_model_is_loaded(trained, capsys):
+    recipe, run = trained
+    started = time.perf_counter()
+    code, out, err = ran(capsys, "train", recipe, "--out", run, "--resume", "--grpo.group-size", 3, "--train.lr", 0.5)
+    assert (code, out) == (2, "") and time.perf_counter() - started < 2.0
+    assert "grpo.group_size: 2 -> 3" in err and "train.lr: 0.001 -> 0.5" in err and "--resume-anyway" in err
+
+
+def test_a_run_goes_on_with_resume(world, model, tmp_path, capsys):
+    recipe = tiny_recipe(tmp_path, world, model, steps=1)
+    run = tmp_path / "run"
+    assert ran(capsys, "train", recipe, "--out", run)[0] == 0
+    asked = (run / "evaluation" / "base.predictions.jsonl").stat().st_mtime_ns
+    code, _, err = ran(capsys, "train", recipe, "--out", run, "--resume", "--train.steps", 2)
+    assert code == 0, err
+    assert "train.steps: 1 -> 2" in err
+    assert [row["step"] for row in read_rows(run / "metrics.jsonl")] == [1, 2]
+    assert (run / "evaluation" / "base.predictions.jsonl").stat().st_mtime_ns == asked  # the base is asked once
+    assert ran(capsys, "train", recipe, "--out", run, "--resume-anyway", "--train.steps", 3, "--grpo.group-size", 3)[0] == 0
+
+
+def test_sft_on_the_same_samples(world, model, tmp_path, capsys):
+    recipe = tiny_recipe(tmp_path, world, model, steps=1, method='"sft"')
+    code, out, err = ran(capsys, "train", recipe, "--out", tmp_path / "run", "--policy.lora-rank", 0)
+    assert code == 0, err
+    assert set(json.loads((tmp_path / "run" / "report.json").read_text())["results"]) == {"base", "sft"}
+
+
+def test_without_a_test_set_a_run_only_trains(world, model, tmp_path, capsys, monkeypatch):
+    recipe = tiny_recipe(tmp_path, world, model, steps=1)
+    text = recipe.read_text()
+    recipe.write_text(text[: text.index("[[test]]")] + text[text.index("[video]") :])
+    monkeypatch.chdir(tmp_path)
+    code, out, err = ran(capsys, "train", recipe)
+    assert code == 0 and "no report" in out, err
+    assert (tmp_path / "runs" / "tiny" / "policy").is_dir()
+
+
+def test_ctrl_c_ends_with_5_and_the_run_goes_on(world, model, tmp_path, capsys):
+    recipe = tiny_recipe(tmp_path, world, model, steps=400)
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "videochat_r1.cli", "train", str(recipe), "--out", str(run)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    deadline = time.monotonic() + 60
+    while not (run / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 5, err
+    assert "--resume" in err and "Traceback" not in err
+    steps = len(read_rows(run / "metrics.jsonl"))
+    assert 1 <= steps < 400
+    code, _, err = ran(capsys, "train", recipe, "--out", run, "--resume", "--train.steps", steps + 1)
+    assert code == 0, err
+    assert [row["step"] for row in read_rows(run / "metrics.jsonl")] == list(range(1, steps + 2))
+
+
+def test_ctrl_c_before_the_first_step_ends_with_5(world, model, tmp_path, capsys, monkeypatch):
+    from videochat_r1.commands import train
+
+    def stopped(recipe):
+        os.kill(os.getpid(), signal.SIGTERM)  # does what Ctrl-C does
+
+    monkeypatch.setattr(train, "_load", stopped)
+    assert "--resume" in fault(capsys, 5, "train", tiny_recipe(tmp_path, world, model), "--out", tmp_path / "run")
+
+
+def test_faults_of_model_and_data_end_before_any_step(world, model, tmp_path, capsys):
+    recipe = tiny_recipe(tmp_path, world, model)
+    fault(capsys, 2, "train", recipe, "--out", tmp_path / "a", "--policy.path", "./nothing")
+    fault(capsys, 3, "train", recipe, "--out", tmp_path / "b", "--data.0.annotations", "nothing.jsonl")
+    fault(capsys, 2, "train", recipe, "--out", tmp_path / "c", "--policy.lora-targets", "q_prj")
+    fault(capsys, 2, "train", recipe, "--tokenizer", tmp_path)
+
+
+def test_evaluate_writes_what_score_reads(world, model, tmp_path, capsys):
+    where = ("--dataset", "jsonl", "--annotations", world / "test.jsonl")
+    options = [*VIDEO, "--rollout.max-tokens", 6, "--device", "cpu", "--resamples", 50]
+    found = ran_json(capsys, "evaluate", "--policy", model, *where, "--videos", world / "videos", "--out", tmp_path, *options)
+    tasks = [name for name in found if name != "baselines"]
+    assert len(tasks) >= 2 and set(found["baselines"]) == set(tasks)
+    for name in tasks:
+        assert {figures["n"] for figures in found["baselines"][name].values()} == {found[name]["n"]}
+    written = json.loads((tmp_path / "figures.json").read_text())
+    assert written["results"] == {name: found[name] for name in tasks}
+    rows = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    assert [set(row) for row in rows] == [{"id", "task", "reason", "format", "rewards"}] * written["n"]
+    scored = ran_json(capsys, "score", tmp_path / "predictions.jsonl", *where, "--resamples", 0)
+    for name in tasks:
+        assert {key: scored[name][key] for key in ("n", "unparsed")} == {key: found[name][key] for key in ("n", "unparsed")}
+
+
+def test_evaluate_takes_the_adapter_that_train_left(trained, world, capsys):
+    where = ("--dataset", "jsonl", "--annotations", world / "test.jsonl", "--videos", world / "videos", "--limit", 1)
+    code, out, err = ran(capsys, "evaluate", "--policy", trained[1] / "policy", *where, *VIDEO, "--rollout.max-tokens", 4)
+    assert code == 0 and "policy" in out, err
+
+
+def test_evaluate_without_its_videos_ends_with_3(model, world, capsys):
+    where = ("--dataset", "jsonl", "--annotations", world / "test.jsonl")
+    code, out, err = ran(capsys, "evaluate", "--policy", model, *where, *VIDEO)
+    assert (code, out) == (3, "") and "--videos" in err
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_runs_dry(path, capsys):
+    options = []
+    recipe = read_recipe(path)
+    if recipe.policy.path not in CONFIGS:
+        options = ["--policy.path", "Qwen/Qwen3-VL-4B-Instruct"]
+    code, out, err = ran(capsys, "train", path, "--dry-run", *options)
+    assert code == 0, err
+    for part in ("# the recipe, resolved", "# the samples", "<|im_start|>user", "<|video_pad|>", "# tokens", "activations", "GiB"):
+        assert part in out
+    assert (recipe.grpo.group_size, recipe.rollout.temperature) == (8, 1.0) or path.stem == "real_clips"
+
+
+def test_a_dry_run_writes_nothing_and_loads_no_weights(world, tmp_path, capsys):
+    model = saved_tiny_model(tmp_path / "model")
+    (model / "model.safetensors").unlink()
+    recipe = tiny_recipe(tmp_path, world, model)
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = ran(capsys, "train", recipe, "--dry-run", "--out", tmp_path / "run")
+    assert code == 0, err
+    assert sorted(tmp_path.rglob("*")) == before
+    assert "3 prompts of" in out and "2 steps of 2 prompts x 2 completions" in out
+    assert "tokenizer of its own" in fault_after_output(capsys, "train", recipe, "--dry-run", "--tokenizer", tmp_path)
+
+
+def fault_after_output(capsys, *tokens):
+    code, _, err = ran(capsys, *tokens)
+    assert code == 2
+    return err
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="no ../shared/data beside the repository")
+def test_a_dry_run_counts_real_prompts_of_a_model_that_is_not_here(capsys):
+    options = ["--tokenizer", DATA / "tokenizers/qwen2_5", "--data.0.annotations", DATA / "annotations/charades_sta/train.json"]
+    code, out, err = ran(capsys, "train", ROOT / "recipes/paper_temporal_grounding.toml", "--dry-run", *options, "--data.0.limit", 800)
+    assert code == 0, err
+    assert "temporal_grounding 800" in out and "of 256 samples, evenly chosen: 256 prompts of 3," in out
+    assert "100 steps of 8 prompts x 8 completions" in out
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="no ../shared/data beside the repository")
+def test_filmed_clips_with_their_real_annotations_end_to_end(model, tmp_path, capsys):
+    sys.path.insert(0, str(ROOT / "recipes"))
+    try:
+        import real_clips
+    finally:
+        sys.path.pop(0)
+    options = ["--out", str(tmp_path), "--policy.path", str(model), "--train.steps", "2", "--train.prompts-per-step", "2"]
+    options += [
+        "--rollout.max-tokens",
+        "4",
+        "--test.0.limit",
+        "2",
+        "--test.1.limit",
+        "2",
+        "--video.max-frames",
+        "16",
+        "--video.max-pixels",
+        "1024",
+    ]
+    assert real_clips.run([str(DATA / "videos"), *options]) == 0, capsys.readouterr().err
+    rows = [json.loads(line) for line in (tmp_path / "data" / "car_train.jsonl").read_text().splitlines()]
+    assert len(rows) == 10 and all(len(row["answer"]["boxes"]) == len(row["answer"]["times_s"]) == 8 for row in rows)
+    assert all(0 <= side <= 1 for row in rows for box in row["answer"]["boxes"] for side in box)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert set(report["results"]["rft"]) == {"temporal_grounding", "tracking"}
+    assert all(figures["unreadable_videos"] == 0 for figures in report["results"]["rft"].values())
+    assert real_clips.run([]) == 2
