@@ -8,6 +8,8 @@ import sys
 import time
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.command_line import DATA, fault, ran, ran_json
 
 from videochat_r1 import cli
@@ -214,6 +216,48 @@ def test_prompts_need_a_tokenizer(capsys, world):
     assert "--tokenizer" in fault(capsys, 4, "data", "check", *where)
     assert "tokenizer.json" in fault(capsys, 4, "data", "check", *where, "--tokenizer", world)
     assert "Qwen/Qwen2.5-VL-7B-Instruct" in fault(capsys, 2, "data", "check", *where, "--policy", "Qwen/Qwen2.5-VL-7B")
+
+
+TOKENS = [
+    "--dataset",
+    "jsonl",
+    "--limit",
+    "--limit=-3",
+    "--on-defect.x",
+    "--video.fps",
+    "--json",
+    "--no-json",
+    "--",
+    "-",
+    "--=",
+    "--.",
+    "--a.b.c",
+]
+TOKENS += [
+    "--split",
+    "--missing-limit",
+    "nan",
+    "1e999",
+    "",
+    "[1",
+    "{",
+    "\x00",
+    "--data.0",
+    "--on-defect",
+    "--seed",
+    "9" * 50,
+    "--annotations",
+    "x",
+]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    command=st.sampled_from(["score", "baselines", "data check", "train", "evaluate"]), tokens=st.lists(st.sampled_from(TOKENS), max_size=6)
+)
+def test_no_command_line_is_a_fault_of_the_programs_own(capsys, tmp_path, monkeypatch, command, tokens):
+    monkeypatch.chdir(tmp_path)
+    assert ran(capsys, *command.split(), *tokens)[0] in (2, 3)
 
 
 def test_main_reads_the_process_own_command_line(capsys, monkeypatch):

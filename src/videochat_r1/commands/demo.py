@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from pathlib import Path
 from typing import TextIO
@@ -21,7 +22,8 @@ def run(options: Demo, out: TextIO, fields: Given) -> int:
     from videochat_r1.commands.quiet import quiet_libraries
 
     quiet_libraries()
-    importlib.import_module("videochat_r1.demo").run_demo(Path(options.out), options.seed)
+    with contextlib.redirect_stdout(out):  # what it prints is what was asked for
+        importlib.import_module("videochat_r1.demo").run_demo(Path(options.out), options.seed)
     return 0
 
 

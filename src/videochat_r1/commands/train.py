@@ -54,6 +54,8 @@ def run(options: Train, out: TextIO, fields: Given) -> int:
     path = Path(options.out) if options.out else Path("runs") / Path(options.recipe).stem
     resume = options.resume or options.resume_anyway
     with _ended_by_signals(), RunFolder(path, resume=resume) as folder:
+        if resume and not any(folder.checkpoints.glob("step-*")):
+            say(f"There is no checkpoint in {path}: the run begins at its first step.")
         try:
             report = _train(recipe, folder, Path(options.recipe).stem, options.recipe, anyway=options.resume_anyway)
         except KeyboardInterrupt:
