@@ -32,7 +32,7 @@ def refused(default: Any, what: str, **bounds: Any) -> Any:
 
 
 def _field(default: Any, what: str, on_resume: str, bounds: dict[str, Any]) -> Any:
-    extra = {"on_resume": on_resume}
+    extra: dict[str, Any] = {"on_resume": on_resume}
     if callable(default):
         return Field(default_factory=default, description=what, json_schema_extra=extra, **bounds)
     return Field(default, description=what, json_schema_extra=extra, **bounds)
