@@ -16,7 +16,9 @@ from videochat_r1.errors import UsageError
 def names(kind: str) -> list[str]:
     """The names that `load` knows for a kind ("tasks", "datasets", "rollout", "policy.families"): its modules, but for base."""
     package = importlib.import_module(f"videochat_r1.{kind}")
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "base" and not module.name.startswith("_"))
+    return sorted(
+        module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "base" and not module.name.startswith("_")
+    )
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -26,7 +28,7 @@ def nearest(word: str, known: list[str]) -> str:
 
 
 def load(kind: str, name: str, attribute: str) -> Any:
-    """The object `attribute` of the module `name` of a kind, or of the .py file at the path `name`. Raises UsageError on an unknown name."""
+    """The object `attribute` of the module `name` of a kind, or of the .py file at the path `name`. Raises UsageError on an unknown one."""
     if name.endswith(".py"):
         path = Path(name).resolve()
         if not path.is_file():

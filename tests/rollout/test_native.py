@@ -5,9 +5,9 @@ import torch
 from tests.tiny import FAMILIES, tiny_clip, tiny_policy, tiny_prompt
 
 from videochat_r1.policy.shared_prefix import shared_logprobs
+from videochat_r1.rollout._tails import FIRST_CAPACITY
 from videochat_r1.rollout.base import Sampling, load_engine
 from videochat_r1.rollout.native import NativeEngine
-from videochat_r1.rollout.tails import FIRST_CAPACITY
 
 
 def sharpened(family, **settings):

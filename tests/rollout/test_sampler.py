@@ -5,8 +5,8 @@ import torch
 from scipy.stats import chisquare
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from videochat_r1.rollout._sampler import choose, cut, uniforms
 from videochat_r1.rollout.base import Sampling, completion_seed
-from videochat_r1.rollout.sampler import choose, cut, uniforms
 
 
 @pytest.mark.parametrize(

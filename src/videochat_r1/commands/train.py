@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from videochat_r1.commands.display import say
 from videochat_r1.commands.options import Command, Given, Options, argument, option
+from videochat_r1.commands.quiet import quiet_libraries
 from videochat_r1.config import Recipe, read_recipe, recipe_toml
 from videochat_r1.errors import Interrupted, UsageError
+from videochat_r1.runs import answers, ended_by_signals, load, run_steps
 
 if TYPE_CHECKING:
     from videochat_r1.datasets.base.defects import DefectReport
@@ -53,7 +51,7 @@ def run(options: Train, out: TextIO, fields: Given) -> int:
 
     path = Path(options.out) if options.out else Path("runs") / Path(options.recipe).stem
     resume = options.resume or options.resume_anyway
-    with _ended_by_signals(), RunFolder(path, resume=resume) as folder:
+    with ended_by_signals(), RunFolder(path, resume=resume) as folder:
         if resume and not any(folder.checkpoints.glob("step-*")):
             say(f"There is no checkpoint in {path}: the run begins at its first step.")
         try:
@@ -74,11 +72,12 @@ def _train(recipe: Recipe, folder: RunFolder, title: str, recipe_file: str, *, a
     test = [sample for source in recipe.test for sample in _read(source)]
     _require_sound_test(data, test)
     write_whole(folder.path / "recipe.toml", recipe_toml(recipe).encode())
-    policy, engine, loader = _load(recipe)
+    quiet_libraries()
+    policy, engine, loader = load(recipe)
     answered: dict[str, list[Answered]] = {}
     if test:
         answered["base"] = _base_answers(recipe, folder, policy, engine, loader, test, again=changed)
-    outcome = _run_steps(recipe, folder, policy, engine, loader, data, anyway)
+    outcome = run_steps(recipe, folder, policy, engine, loader, data, anyway)
     say(f"Trained {outcome.step:,} steps ({outcome.reason}); the policy is in {folder.path / 'policy'}.")
     if loader.quarantine.faults:
         loader.quarantine.write(str(folder.path / "quarantine.jsonl"))
@@ -86,7 +85,7 @@ def _train(recipe: Recipe, folder: RunFolder, title: str, recipe_file: str, *, a
     if not test:
         return None
     tuned = "sft" if recipe.train.method == "sft" else "rft"
-    answered[tuned] = _answers(recipe, policy, engine, loader, test, folder.path / "evaluation", "tuned")
+    answered[tuned] = answers(recipe, policy, engine, loader, test, folder.path / "evaluation", "tuned")
     return _report(recipe, folder, title, recipe_file, data, test, answered, loader, outcome)
 
 
@@ -133,44 +132,6 @@ def _require_sound_test(data: Sequence[Sequence[Sample]], test: Sequence[Sample]
         say(f"The test sets share {common} with the training sets: their figures say little.")
 
 
-def _load(recipe: Recipe) -> tuple[Policy, Engine, ClipLoader]:
-    from videochat_r1.commands.quiet import quiet_libraries
-    from videochat_r1.policy.model import load_policy
-    from videochat_r1.rollout.base import load_engine
-    from videochat_r1.video.clips import ClipLoader
-
-    quiet_libraries()
-    keeps = recipe.grpo.kl_weight > 0 and recipe.train.method == "grpo"
-    policy = load_policy(recipe.policy, keep_reference=keeps, seed=recipe.train.seed)
-    return policy, load_engine(recipe.rollout.engine)(policy), ClipLoader(recipe.video, policy.geometry)
-
-
-def _run_steps(
-    recipe: Recipe, folder: RunFolder, policy: Policy, engine: Engine, loader: ClipLoader, data: Sequence[Sequence[Sample]], anyway: bool
-) -> Outcome:
-    from videochat_r1.evaluation.live import Live
-    from videochat_r1.grpo.order import Source
-    from videochat_r1.grpo.trainer import Trainer
-
-    sources = [Source(samples=samples, weight=source.weight, name=source.name) for samples, source in zip(data, recipe.data, strict=True)]
-    trainer = Trainer(
-        policy,
-        engine,
-        loader,
-        sources,
-        folder=folder,
-        asking=recipe.asking,
-        sampling=recipe.rollout,
-        grpo=recipe.grpo,
-        train=recipe.train,
-        recipe=recipe.sections(),
-        resume_anyway=anyway,
-    )
-    with Live(trainer.steps) as live:
-        trainer.on_step = live.on_step
-        return trainer.run()
-
-
 def _base_answers(
     recipe: Recipe, folder: RunFolder, policy: Policy, engine: Engine, loader: ClipLoader, test: Sequence[Sample], *, again: bool
 ) -> list[Answered]:
@@ -178,32 +139,7 @@ def _base_answers(
     from videochat_r1.evaluation.answers_file import read_answers
 
     kept = None if again else read_answers(folder.path / "evaluation" / "base.predictions.jsonl", test, recipe.asking)
-    return kept if kept is not None else _answers(recipe, policy, engine, loader, test, folder.path / "evaluation", "base")
-
-
-def _answers(
-    recipe: Recipe, policy: Policy, engine: Engine, loader: ClipLoader, test: Sequence[Sample], folder: Path, name: str
-) -> list[Answered]:
-    """The likeliest answer of the policy as it is now to every sample, kept in the run folder."""
-    from videochat_r1.evaluation.answers_file import write_predictions
-    from videochat_r1.evaluation.evaluate import answer
-    from videochat_r1.evaluation.live import Live
-
-    greedy = recipe.rollout.model_copy(update={"temperature": 0.0, "top_k": 0, "top_p": 1.0})
-    with Live(len(test), title=f"Evaluating the {name} model") as live:
-        found = answer(
-            policy,
-            engine,
-            loader,
-            test,
-            recipe.asking,
-            greedy,
-            seed=recipe.train.seed,
-            on_answered=lambda done: live.on_step({"step": done}),
-        )
-    folder.mkdir(exist_ok=True)
-    write_predictions(folder / f"{name}.predictions.jsonl", found)
-    return found
+    return kept if kept is not None else answers(recipe, policy, engine, loader, test, folder.path / "evaluation", "base")
 
 
 def _report(
@@ -251,23 +187,6 @@ def _show(report: Report | None, path: Path, out: TextIO) -> None:
 
 def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{reason} x {count:,}" for reason, count in counts.items())
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Inside, SIGTERM does what Ctrl-C does. The trainer's own handlers take over while it steps."""
-
-    def stop(number: int, frame: FrameType | None) -> Any:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 COMMAND = Command(Train, run, recipe=True)

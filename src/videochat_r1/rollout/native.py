@@ -15,9 +15,9 @@ from videochat_r1.policy.attention import by_layout
 from videochat_r1.policy.families.base import VisionFeatures
 from videochat_r1.policy.model import Policy
 from videochat_r1.policy.shared_prefix import pack, row_hidden
+from videochat_r1.rollout._sampler import choose, uniforms
+from videochat_r1.rollout._tails import PromptRow, Tails
 from videochat_r1.rollout.base import Sampling, completion_seed
-from videochat_r1.rollout.sampler import choose, uniforms
-from videochat_r1.rollout.tails import PromptRow, Tails
 from videochat_r1.types import Completion, Prompt
 
 KEPT_SHARE = 0.75

@@ -10,7 +10,10 @@ from videochat_r1.types import Answer, Box, Sample
 from videochat_r1.world.scenes import COLOURS, SHAPES, WAYS, Scene, Thing
 
 BOXES = 8  # boxes of a tracking sample, as the paper asks for
-QUALITY = "How about the quality of the video from an aesthetic and technical point of view? Choice one answer from ['low quality', 'high quality']."
+QUALITY = (
+    "How about the quality of the video from an aesthetic and technical point of view? "
+    "Choice one answer from ['low quality', 'high quality']."
+)
 STILL = "it stays"
 
 TASKS = ("temporal_grounding", "tracking", "video_qa", "grounded_qa", "description", "quality")
@@ -129,7 +132,11 @@ def video_lessons(scene: Scene, rng: random.Random) -> list[Lesson]:
     grid = [k * 0.5 for k in range(int(scene.duration_s * 2))]
     asked = rng.choice(grid) if rng.random() < 0.3 else _asked_second(thing, grid, rng)
     return [
-        Lesson("presence", f"At which seconds is the {thing.name} there?", ", ".join(f"{t:.2f} {'yes' if thing.visible(t) else 'no'}" for t in grid)),
+        Lesson(
+            "presence",
+            f"At which seconds is the {thing.name} there?",
+            ", ".join(f"{t:.2f} {'yes' if thing.visible(t) else 'no'}" for t in grid),
+        ),
         Lesson("list", f"List the boxes of the {thing.name}.", ", ".join(place(scene, thing, t) for t in box_times(scene))),
         Lesson("where", f"Where is the {thing.name} at {asked:.2f}?", place(scene, thing, asked)),
         Lesson("seen", f"Is the {thing.name} there at {asked:.2f}?", "yes" if thing.visible(asked) else "no"),

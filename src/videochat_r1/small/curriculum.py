@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from videochat_r1.tasks.base import Asking, load_task
 from videochat_r1.types import Answer, Sample
-from videochat_r1.world.questions import BOXES, Lesson, fits, frame_lessons, sample, video_lessons, when_lesson
+from videochat_r1.world.questions import BOXES, Lesson, fits, frame_lessons, letter_lesson, sample, video_lessons, when_lesson
 from videochat_r1.world.scenes import STEP_S, Scene, draw
 
 FRAMES_A_SECOND = 2
@@ -33,6 +33,10 @@ class Stage:
     levels: dict[str, float]
     tails: int  # questions asked of one video
     lr: float  # at its highest; one warm-up and one cosine run over all stages in a row with the same
+    has_video: bool = True  # else the questions stand alone
+    review: tuple[
+        tuple[Stage, float], ...
+    ] = ()  # earlier stages, and the share of the steps that are theirs: what is left out is forgotten
     length_power: float = 0.0  # a token weighs its answer's length to the power of minus this: else long lists drown a single letter
     true_share: float = 0.3  # of the answers to the target tasks; the others are lazy
     whole_share: float = 0.5  # of the grounding answers: the whole video; what is left are spans drawn without a look
@@ -52,8 +56,16 @@ TIME = Stage(
     steps=2090,
     videos=48,
     lessons={
-        "presence": 3.0, "list": 2.0, "where": 1.0, "seen": 1.0, "first": 1.0, "last": 1.0, "way": 1.5,
-        "letter": 1.0, "video_qa": 1.5, "description": 1.0,
+        "presence": 3.0,
+        "list": 2.0,
+        "where": 1.0,
+        "seen": 1.0,
+        "first": 1.0,
+        "last": 1.0,
+        "way": 1.5,
+        "letter": 1.0,
+        "video_qa": 1.5,
+        "description": 1.0,
     },
     levels={"easy": 0.7, "several": 0.3},
     tails=5,
@@ -64,29 +76,56 @@ TARGETS = Stage(
     steps=2280,
     videos=40,
     lessons={
-        "presence": 1.5, "list": 1.5, "where": 1.0, "seen": 1.0, "first": 0.7, "last": 0.7, "way": 0.7, "letter": 0.5,
-        "temporal_grounding": 2.0, "tracking": 2.0, "video_qa": 2.5, "grounded_qa": 2.0, "description": 1.0, "quality": 0.5,
+        "presence": 1.5,
+        "list": 1.5,
+        "where": 1.0,
+        "seen": 1.0,
+        "first": 0.7,
+        "last": 0.7,
+        "way": 0.7,
+        "letter": 0.5,
+        "temporal_grounding": 2.0,
+        "tracking": 2.0,
+        "video_qa": 2.5,
+        "grounded_qa": 2.0,
+        "description": 1.0,
+        "quality": 0.5,
     },
     levels={"easy": 0.5, "several": 0.2, "alike": 0.15, "long": 0.15},
     tails=6,
     lr=2e-3,
 )
+LETTERS = Stage(name="letters", steps=280, videos=128, lessons={"letter": 1.0}, levels={"easy": 1.0}, tails=1, lr=1e-3, has_video=False)
 REFINE = Stage(
     name="refine",
-    steps=1100,
+    review=((replace(FRAMES, videos=48), 0.15), (replace(LETTERS, videos=64), 0.1)),
+    steps=360,
     videos=24,
     lessons={
-        "presence": 0.7, "list": 0.7, "where": 0.5, "seen": 0.5, "when": 2.0, "first": 0.2, "last": 0.2, "way": 0.7, "letter": 1.5,
-        "temporal_grounding": 2.0, "tracking": 1.5, "video_qa": 3.0, "grounded_qa": 2.5, "description": 1.0, "quality": 0.4,
+        "presence": 0.4,
+        "list": 0.4,
+        "where": 0.5,
+        "seen": 0.5,
+        "when": 2.0,
+        "first": 0.2,
+        "last": 0.2,
+        "way": 0.7,
+        "letter": 0.8,
+        "temporal_grounding": 2.0,
+        "tracking": 1.2,
+        "video_qa": 3.0,
+        "grounded_qa": 2.5,
+        "description": 1.2,
+        "quality": 0.5,
     },
-    levels={"easy": 0.7, "several": 0.12, "alike": 0.1, "long": 0.08},
+    levels={"easy": 0.76, "several": 0.1, "alike": 0.1, "long": 0.04},
     tails=5,
-    lr=1e-3,
+    lr=8e-4,
     length_power=0.75,
     true_share=0.4,
     whole_share=0.6,
 )
-STAGES = (FRAMES, TIME, TARGETS, REFINE)
+STAGES = (FRAMES, TIME, TARGETS, LETTERS, REFINE)
 
 
 @dataclass(frozen=True)
@@ -101,6 +140,9 @@ class Clipping:
 def clippings(stage: Stage, seed: int, step: int) -> list[Clipping]:
     """The scenes and questions of one step. All have the same number of frames."""
     rng = random.Random(f"{seed}/{stage.name}/{step}")
+    for earlier, share in stage.review:
+        if rng.random() < share:
+            return clippings(earlier, seed, earlier.steps + step)
     long = rng.random() < stage.levels.get("long", 0.0)
     coarse = long and rng.random() < 0.4  # tracking in a long scene: two frames for each box
     levels = {level: weight for level, weight in stage.levels.items() if (level == "long") == long}
@@ -108,6 +150,9 @@ def clippings(stage: Stage, seed: int, step: int) -> list[Clipping]:
     for index in range(stage.videos // 2 if long else stage.videos):
         level = rng.choices(list(levels), list(levels.values()))[0]
         scene = draw(level, f"base-{seed}-{stage.name}", step * 1000 + index, whole=True if coarse else None)
+        if not stage.has_video:
+            made.append(Clipping(scene, (), (letter_lesson(scene),)))
+            continue
         if stage.name == "frames":
             grid = [k * STEP_S for k in range(int(scene.duration_s / STEP_S))]
             second = rng.choice([t for t in grid if scene.target.visible(t)] if rng.random() < 0.9 else grid)

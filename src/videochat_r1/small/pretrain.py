@@ -1,6 +1,6 @@
-"""How the shipped small model was made: `python -m videochat_r1.world.pretrain --out DIR`.
+"""How the shipped small model was made: `python -m videochat_r1.small.pretrain --out DIR`.
 
-A stock Qwen3-VL class learns from drawn scenes, supervised: single frames, then time, then the answer formats (world/curriculum.py).
+A stock Qwen3-VL class learns from drawn scenes, supervised: single frames, then time, then the answer formats (small/curriculum.py).
 Every step draws fresh scenes, so the figures of its log are figures on scenes never seen before. Several questions share one reading
 of their video: a row is `[video | question_1 answer_1 | question_2 answer_2 | ...]`, and each question sees the video and itself."""
 
@@ -23,13 +23,14 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
 
+from videochat_r1.policy.families.base import VisionFeatures
 from videochat_r1.policy.families.qwen3_vl import FAMILY
 from videochat_r1.policy.patches import embed_by_product, frames_to_patches
 from videochat_r1.policy.vision_attention import batch_windows
-from videochat_r1.world.architecture import PATCH, SIDE_PX, TEMPORAL_PATCH, save_small_model, small_config, small_model, small_processor
-from videochat_r1.world.curriculum import FRAMES, STAGES, TARGETS, TIME, Clipping, Stage, clippings
+from videochat_r1.small.architecture import PATCH, SIDE_PX, TEMPORAL_PATCH, save_small_model, small_config, small_model, small_processor
+from videochat_r1.small.curriculum import FRAMES, STAGES, TARGETS, TIME, Clipping, Stage, clippings
+from videochat_r1.small.tokenizer import train_tokenizer
 from videochat_r1.world.render import Drawing, pack, paint
-from videochat_r1.world.tokenizer import train_tokenizer
 
 VOCABULARY = 1536
 TURN = ("<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>")  # between question and answer, and after it
@@ -40,7 +41,7 @@ class Batch:
     """One step: B videos, rows of L tokens."""
 
     drawing: Drawing
-    grids: list[tuple[int, int, int]]
+    grids: list[tuple[int, int, int]]  # of the videos; none in a step of questions alone
     ids_BL: Tensor
     positions_3BL: Tensor
     segment_BL: Tensor  # 0: the video; 1, 2, ...: its questions; -1: nothing
@@ -72,7 +73,11 @@ def collate(items: Sequence[Clipping], tokenizer: PreTrainedTokenizerFast, confi
     for item in items:
         grid = (len(item.times_s) // TEMPORAL_PATCH, side, side)
         ids = _video_ids(grid, item.times_s, tokenizer, config)
-        positions = FAMILY.positions(torch.tensor(ids), grid, item.times_s, config)
+        if item.times_s:
+            grids.append(grid)
+            positions = FAMILY.positions(torch.tensor(ids), grid, item.times_s, config)
+        else:
+            positions = torch.arange(len(ids)).expand(3, -1)
         first = int(positions.max()) + 1
         segment, kind, tails = [0] * len(ids), [0] * len(ids), [positions]
         weight = [0.0] * len(ids)
@@ -86,7 +91,6 @@ def collate(items: Sequence[Clipping], tokenizer: PreTrainedTokenizerFast, confi
             kind += [kinds.index(lesson.kind)] * length
             tails.append(torch.arange(first, first + length).expand(3, -1))
         rows.append((torch.tensor([ids, segment, kind]), torch.tensor(weight), torch.cat(tails, dim=1)))
-        grids.append(grid)
     longest = max(len(weight) for _, weight, _ in rows)
     table = torch.stack([F.pad(row, (0, longest - row.shape[1]), value=-1) for row, _, _ in rows])
     weight_BL = torch.stack([F.pad(row, (0, longest - len(row))) for _, row, _ in rows])
@@ -126,21 +130,26 @@ def _encode(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
 
 
 def to_device(batch: Batch, device: str) -> Batch:
-    moved = {f.name: getattr(batch, f.name).to(device, non_blocking=True) for f in fields(batch) if isinstance(getattr(batch, f.name), Tensor)}
+    moved = {
+        f.name: getattr(batch, f.name).to(device, non_blocking=True) for f in fields(batch) if isinstance(getattr(batch, f.name), Tensor)
+    }
     return replace(batch, **moved)
 
 
 def logits_of_answers(model: Any, video_processor: Any, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (A, V), targets (A,) and kinds (A,) of the A answer tokens of a batch."""
     device = batch.ids_BL.device
-    moments = batch.grids[0][0] * TEMPORAL_PATCH
-    noise = torch.randn((len(batch.grids), moments, 1, SIDE_PX, SIDE_PX), generator=generator, device=device)
-    frames = paint(batch.drawing, SIDE_PX, noise, device)
-    patches, _ = frames_to_patches(frames.flatten(0, 1), video_processor)
-    features = FAMILY.vision(model, patches, batch.grids)
+    embeds = model.get_input_embeddings()(batch.ids_BL)
     video_mask = batch.ids_BL == model.config.video_token_id
-    embeds = model.get_input_embeddings()(batch.ids_BL).clone()
-    embeds[video_mask] = torch.cat([feature.embeds_VD for feature in features]).to(embeds.dtype)
+    features: list[VisionFeatures] = []
+    if batch.grids:
+        moments = batch.grids[0][0] * TEMPORAL_PATCH
+        noise = torch.randn((len(batch.grids), moments, 1, SIDE_PX, SIDE_PX), generator=generator, device=device)
+        frames = paint(batch.drawing, SIDE_PX, noise, device)
+        patches, _ = frames_to_patches(frames.flatten(0, 1), video_processor)
+        features = FAMILY.vision(model, patches, batch.grids)
+        embeds = embeds.clone()
+        embeds[video_mask] = torch.cat([feature.embeds_VD for feature in features]).to(embeds.dtype)
     length = embeds.shape[1]
     segment = batch.segment_BL
     same = (segment[:, :, None] == segment[:, None, :]) | (segment[:, None, :] == 0)
@@ -179,7 +188,12 @@ def learn(
                 for step, batch in enumerate(_batches(stage, seed, tokenizer, model.config, workers), start=1):
                     loss = _learn_from(model, video_processor, to_device(batch, device), generator, course, seen, values_V)
                     if step % 100 == 0 or step == stage.steps:
-                        row = {"stage": stage.name, "step": step, "seconds": round(time.monotonic() - began, 1), "loss": round(loss.item(), 4)}
+                        row = {
+                            "stage": stage.name,
+                            "step": step,
+                            "seconds": round(time.monotonic() - began, 1),
+                            "loss": round(loss.item(), 4),
+                        }
                         row["kinds"] = {kind: _summary(counts) for kind, counts in sorted(seen.items())}
                         seen.clear()
                         out.write(json.dumps(row) + "\n")
@@ -255,7 +269,7 @@ def _summary(counts: Tensor) -> dict[str, float]:
 
 
 def corpus(seed: int) -> Iterator[str]:
-    """Text for the tokenizer: lessons of all stages, and every number that an answer or a written time may hold, often enough to be a token."""
+    """Text for the tokenizer: lessons of all stages, and every number of an answer or a written time, often enough to be a token."""
     for stage in (FRAMES, TIME, TARGETS):
         for step in range(12):
             for item in clippings(stage, seed, step):
@@ -293,7 +307,11 @@ def main() -> None:
         model = small_model(small_config(tokenizer))
         log.write_text("", encoding="utf-8")
     stages = [replace(stage, steps=max(1, round(stage.steps * chosen.steps_factor))) for stage in STAGES if stage.name in chosen.stages]
-    settings = {"seed": chosen.seed, "stages": [asdict(stage) for stage in stages], "parameters": sum(p.numel() for p in model.parameters())}
+    settings = {
+        "seed": chosen.seed,
+        "stages": [asdict(stage) for stage in stages],
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
     with log.open("a", encoding="utf-8") as out:
         out.write(json.dumps({**settings, "device": chosen.device, "threads": torch.get_num_threads(), "torch": torch.__version__}) + "\n")
 

@@ -1,9 +1,9 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.world.small import VOCABULARY, small_tokenizer
+from tests.small.parts import VOCABULARY, small_tokenizer
 
-from videochat_r1.world.tokenizer import SPECIALS
+from videochat_r1.small.tokenizer import SPECIALS
 
 
 @settings(max_examples=300, deadline=None)

@@ -11,12 +11,12 @@ from transformers import PreTrainedTokenizerFast
 
 from videochat_r1.policy.model import Policy, PolicyConfig
 from videochat_r1.policy.processing import Processing
+from videochat_r1.small.architecture import SIDE_PX, small_config, small_model, small_processor
+from videochat_r1.small.tokenizer import train_tokenizer
 from videochat_r1.types import Clip
-from videochat_r1.world.architecture import SIDE_PX, small_config, small_model, small_processor
 from videochat_r1.world.questions import video_lessons
 from videochat_r1.world.render import render
 from videochat_r1.world.scenes import Scene, draw
-from videochat_r1.world.tokenizer import train_tokenizer
 
 VOCABULARY = 1000
 

@@ -1,13 +1,13 @@
 import pytest
 import torch
 from tests.policy.stock import stock_inputs
-from tests.world.small import clip_of, small_tokenizer, tiny_small_model
+from tests.small.parts import clip_of, small_tokenizer, tiny_small_model
 from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen3VLForConditionalGeneration
 
 from videochat_r1.policy.logprobs import logprobs
 from videochat_r1.policy.model import PolicyConfig, load_policy
 from videochat_r1.policy.prompt import encode_text, render_text
-from videochat_r1.world.architecture import save_small_model, small_config, small_model
+from videochat_r1.small.architecture import save_small_model, small_config, small_model
 from videochat_r1.world.scenes import draw
 
 TIMES_S = tuple(k / 2 for k in range(16))

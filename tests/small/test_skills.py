@@ -3,13 +3,13 @@ import random
 from dataclasses import replace
 
 import pytest
-from tests.world.small import small_policy, small_tokenizer, tiny_small_model
+from tests.small.parts import small_policy, small_tokenizer, tiny_small_model
 
 from videochat_r1.rollout.native import NativeEngine
+from videochat_r1.small.architecture import save_small_model
+from videochat_r1.small.skills import SKILLS, Asked, figures, markdown
 from videochat_r1.world import skills
-from videochat_r1.world.architecture import save_small_model
 from videochat_r1.world.scenes import draw
-from videochat_r1.world.skills import SKILLS, Asked, figures, markdown
 
 
 @pytest.fixture(autouse=True)

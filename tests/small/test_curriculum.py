@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from videochat_r1.small.curriculum import FILE_FPS, REFINE, STAGES, TARGETS, clippings, lazy
 from videochat_r1.tasks.base import Asking, load_task
 from videochat_r1.video.clips import ClipLoader
 from videochat_r1.video.resize import Geometry
 from videochat_r1.video.sampling import VideoConfig
-from videochat_r1.world.curriculum import FILE_FPS, REFINE, STAGES, TARGETS, clippings, lazy
 from videochat_r1.world.files import FPS, film_samples, scenes_for
 from videochat_r1.world.questions import fits, sample
 from videochat_r1.world.scenes import STEP_S, draw

@@ -1,4 +1,4 @@
-"""How well a policy sees, before any reinforcement: `python -m videochat_r1.world.skills --policy DIR`.
+"""How well a policy sees, before any reinforcement: `python -m videochat_r1.small.skills --policy DIR`.
 
 Every perception question of world/questions.py is put to the policy about scenes that it was never shown, through the prompt that the
 product writes, and answered greedily. Each figure stands beside the best answer that looks at no picture: of many constant answers the one
@@ -28,8 +28,8 @@ from videochat_r1.rewards.boxes import box_iou
 from videochat_r1.rewards.intervals import tiou
 from videochat_r1.rollout.base import Engine, Sampling
 from videochat_r1.rollout.native import NativeEngine
+from videochat_r1.small.architecture import SIDE_PX
 from videochat_r1.types import Box, Clip
-from videochat_r1.world.architecture import SIDE_PX
 from videochat_r1.world.questions import Lesson, box_text, frame_lessons, video_lessons, when_lesson
 from videochat_r1.world.render import render
 from videochat_r1.world.scenes import LEVELS, STEP_S, Scene, draw

@@ -3,12 +3,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.world.small import clip_of, small_policy, small_tokenizer, tiny_small_model
+from tests.small.parts import clip_of, small_policy, small_tokenizer, tiny_small_model
 
 from videochat_r1.policy.logprobs import logprobs
 from videochat_r1.policy.prompt import encode_text, render_text
-from videochat_r1.world.curriculum import STAGES, TARGETS, Clipping, clippings
-from videochat_r1.world.pretrain import _Course, collate, learn, logits_of_answers
+from videochat_r1.small.curriculum import STAGES, TARGETS, Clipping, clippings
+from videochat_r1.small.pretrain import _Course, collate, learn, logits_of_answers
 
 TOKENIZER = small_tokenizer()
 

@@ -1,0 +1,63 @@
+"""The demo at a small size: it runs end to end, what it writes is whole, and a second run in its folder goes on instead of starting over."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from videochat_r1.demo import HARDER, Size, run_demo
+from videochat_r1.small import SMALL_MODEL
+
+SMALL = Size(train=(("temporal_grounding", 8), ("tracking", 8), ("description", 4)), test=4, harder=2, steps=2)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo")
+    run_demo(out, seed=3, size=SMALL)
+    return out
+
+
+def test_the_report_holds_every_model_level_and_baseline(demo):
+    report = json.loads((demo / "report.json").read_text())
+    assert set(report["results"]) == {"base", "sft", "rft"}
+    assert set(report["levels"]) == set(HARDER)
+    for model in report["results"].values():
+        assert set(model) == {"temporal_grounding", "tracking", "description"}
+        assert model["temporal_grounding"]["n"] == 4
+        low, high = model["temporal_grounding"]["mIoU_ci95"]
+        assert low <= model["temporal_grounding"]["mIoU"] <= high
+    assert {"whole_video", "constant"} <= set(report["baselines"]["temporal_grounding"])
+    assert "lazy by design" in (demo / "report.md").read_text()
+    for name in (
+        "report.html",
+        "recipe.toml",
+        "metrics.jsonl",
+        "rollouts.jsonl",
+        "policy/model.safetensors",
+        "sft/policy/model.safetensors",
+    ):
+        assert (demo / name).stat().st_size > 0, name
+
+
+def test_the_tuned_policy_is_an_ordinary_folder_that_differs_from_the_base(demo):
+    tuned = AutoModelForImageTextToText.from_pretrained(demo / "policy")
+    base = AutoModelForImageTextToText.from_pretrained(SMALL_MODEL)
+    assert (
+        AutoProcessor.from_pretrained(demo / "policy").tokenizer.get_vocab()
+        == AutoProcessor.from_pretrained(SMALL_MODEL).tokenizer.get_vocab()
+    )
+    changed = [name for name, weight in tuned.state_dict().items() if not torch.equal(weight, base.state_dict()[name])]
+    assert changed
+    assert not any("visual" in name for name in changed), "the vision tower is frozen"
+
+
+def test_a_second_run_in_the_folder_goes_on(demo):
+    before = (demo / "metrics.jsonl").read_bytes(), (demo / "policy/model.safetensors").read_bytes()
+    results = json.loads((demo / "report.json").read_text())["results"]
+    run_demo(demo, seed=3, size=SMALL)
+    assert ((demo / "metrics.jsonl").read_bytes(), (demo / "policy/model.safetensors").read_bytes()) == before
+    assert json.loads((demo / "report.json").read_text())["results"] == results
