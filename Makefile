@@ -13,12 +13,13 @@ demo: .venv/.run
 	$(BIN)/videochat-r1 demo --out $(OUT)
 
 test: .venv/.test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: lint test
 
 lint: .venv/.test
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks recipes
+	$(BIN)/ruff format --check src tests benchmarks recipes
 	$(BIN)/mypy
 
 .venv/bin/python:

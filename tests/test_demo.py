@@ -1,4 +1,4 @@
-"""The demo at a small size: it runs end to end, what it writes is whole, and a second run in its folder goes on instead of starting over."""
+"""The demo at a small size: it runs end to end, what it writes is whole, and a second run in its folder goes on, not over."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Size:
         ("quality", 24),
     )
     test: int = 64  # held-out scenes of each task
-    harder: int = 24  # held-out scenes of each task at each harder level
+    harder: int = 20  # held-out scenes of each task at each harder level
     steps: int = 80
 
 
@@ -98,8 +98,10 @@ class Scenes:
 def draw_scenes(world: Path, seed: int, size: Size) -> Scenes:
     """Films every scene that is not on disk yet, and writes train.jsonl and test.jsonl."""
     videos = world / "videos"
-    train = [one for task, count in size.train for one in film_samples(scenes_for((task,), "easy", "train", seed, count), videos)]
-    test = film_samples(scenes_for([task for task, _ in size.train], "easy", "test", seed, size.test), videos)
+    tasks = [task for task, _ in size.train]
+    pairs = [pair for task, count in size.train for pair in scenes_for((task,), "easy", "train", seed, count)]
+    train = film_samples(pairs, videos)
+    test = film_samples(scenes_for(tasks, "easy", "test", seed, size.test), videos)
     harder = {level: film_samples(scenes_for(HARDER_TASKS, level, "test", seed, size.harder), videos) for level in HARDER}
     write_jsonl(world / "train.jsonl", train, videos)
     write_jsonl(world / "test.jsonl", test, videos)

@@ -13,7 +13,7 @@ from videochat_r1.commands.sources import SourceOptions
 class Convert(SourceOptions):
     """Write a data set as canonical JSONL, repaired as its split and --on-defect say; what was found and done is told."""
 
-    out: str = option(..., "the JSONL file to write", "FILE")
+    out: str = option(..., "the JSONL file to write", "FILE", min_length=1)
     json_: bool = option(False, "print what was found and done as one JSON object")
 
 

@@ -15,10 +15,10 @@ class World(Options):
     """Write the built-in world as real video files, with annotation files in every official format that fits: a training set, and a
     held-out set of a quarter as many scenes."""
 
-    out: str = option(..., "the folder to write into", "DIR")
+    out: str = option(..., "the folder to write into", "DIR", min_length=1)
     clips: int = option(200, "training scenes of each level", ge=1)
     seed: int = option(0, "of the scenes; the same seed draws the same scenes")
-    levels: tuple[str, ...] = option(("easy",), "how hard, with commas between: easy, several, alike, long", "A,B,..")
+    levels: tuple[str, ...] = option(("easy",), "how hard, with commas between: easy, several, alike, long", "A,B,..", min_length=1)
     json_: bool = option(False, "print what was written as JSON")
 
 
@@ -32,7 +32,7 @@ def run(options: World, out: TextIO, fields: Given) -> int:
     folder = Path(options.out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        world = write_world(folder, clips=options.clips, seed=options.seed, levels=options.levels)
+        world = write_world(folder, clips=options.clips, seed=options.seed, levels=tuple(dict.fromkeys(options.levels)))
     except OSError as fault:
         raise EnvironmentFault(f"Cannot write to {folder}: {fault.strerror or fault}.", "Give a folder that can be written.") from None
     samples = {split: len(found) for split, found in world.samples.items()}

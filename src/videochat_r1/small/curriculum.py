@@ -125,7 +125,30 @@ REFINE = Stage(
     true_share=0.4,
     whole_share=0.6,
 )
-STAGES = (FRAMES, TIME, TARGETS, LETTERS, REFINE)
+WORDS = Stage(
+    name="words",
+    review=((replace(FRAMES, videos=48), 0.12), (replace(LETTERS, videos=64), 0.06)),
+    steps=320,
+    videos=24,
+    lessons={
+        **dict.fromkeys(("presence", "list", "where", "seen", "quality"), 0.4),
+        "when": 0.6,
+        "way": 1.5,
+        "letter": 0.5,
+        "video_qa": 3.0,
+        "grounded_qa": 2.0,
+        "description": 2.5,
+        "temporal_grounding": 1.5,
+        "tracking": 1.3,
+    },
+    levels={"easy": 0.85, "several": 0.07, "alike": 0.05, "long": 0.03},
+    tails=5,
+    lr=9e-4,
+    length_power=0.75,
+    true_share=0.3,
+    whole_share=0.7,
+)
+STAGES = (FRAMES, TIME, TARGETS, LETTERS, REFINE, WORDS)
 
 
 @dataclass(frozen=True)

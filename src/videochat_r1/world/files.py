@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence, Sized
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -83,13 +85,12 @@ def scenes_for(tasks: Iterable[str], level: str, split: str, seed: int, each: in
 def film_samples(pairs: Sequence[tuple[Scene, str]], videos: Path) -> list[Sample]:
     """Writes the video of each scene that has none yet, and gives the samples; their `video` is a full path."""
     videos.mkdir(parents=True, exist_ok=True)
-    made = []
-    for scene, task in pairs:
-        path = videos / f"{scene.id}.mp4"
-        if not path.exists():
-            film(scene, path)
-        made.append(sample(task, scene, str(path)))
-    return made
+    paths = {scene.id: videos / f"{scene.id}.mp4" for scene, _ in pairs}
+    missing = {scene.id: scene for scene, _ in pairs if not paths[scene.id].exists()}
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for done in [pool.submit(film, scene, paths[scene.id]) for scene in missing.values()]:
+            done.result()
+    return [sample(task, scene, str(paths[scene.id])) for scene, task in pairs]
 
 
 def write_world(out: Path, *, clips: int, seed: int = 0, levels: Sequence[str] = ("easy",)) -> World:

@@ -43,7 +43,11 @@ def row_of(sample: Sample, videos: str = "") -> dict[str, Any]:
 
 
 def write_rows(samples: Iterable[Sample], path: Path, videos: str = "") -> None:
-    """Writes samples as canonical JSONL: whole or not at all. Raises EnvironmentFault where it cannot."""
+    """Writes samples as canonical JSONL: whole or not at all; a link stays, and what it leads to is replaced. Raises EnvironmentFault where
+    it cannot, and for a device or a pipe, which a rename would put an end to."""
+    if path.exists() and not path.is_file():
+        raise EnvironmentFault(f"Cannot write {path}: it is not a file.", "Choose the name of a file; what is there stays as it is.")
+    path = Path(os.path.realpath(path))
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(unfinished, "w", encoding="utf-8", newline="\n") as file:

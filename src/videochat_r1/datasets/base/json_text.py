@@ -59,7 +59,7 @@ def read_items(path: Path, outermost: Literal["list", "object"]) -> Iterator[Ite
     text = read_text(path)
     start = _skip(text, 0)
     if start == len(text):
-        raise DataError(f"{path}: the file is empty.", "Fetch it again, or give the annotation file itself.")
+        raise DataError(f"{path}: the file is empty.", "Fetch or write it again, or give another.")
     if text.startswith("version https://git-lfs", start):
         raise DataError(f"{path}: this is a Git LFS pointer, not the file itself.", "Fetch the file's content with: git lfs pull")
     if text[start] == "<":
@@ -82,7 +82,7 @@ def read_text(path: Path) -> str:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{path} is not a file.", "Give the annotation file itself.")
+            raise DataError(f"{path} is not a file.", "Give the JSON or JSONL file itself.")
         if status.st_size > FILE_LIMIT_BYTES:
             raise DataError(f"{path} has {status.st_size:,} bytes; at most {FILE_LIMIT_BYTES:,} are read.", "Split the file.")
         data = path.read_bytes()
@@ -92,6 +92,8 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path!s}: {getattr(error, 'strerror', None) or error}.", "Check the path and who may read it.") from None
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{path}: this is UTF-16.", f"Save it as UTF-8: iconv -f UTF-16 -t UTF-8 {path.name}")
+    if b"\0" in data[:4096]:
+        raise DataError(f"{path}: this is a binary file, not JSON.", "Give the JSON or JSONL file itself.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
