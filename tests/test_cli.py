@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -100,6 +102,38 @@ def test_a_place_that_cannot_be_written_ends_with_4(capsys, tmp_path, world):
     fault(capsys, 4, "world", "--out", tmp_path / "file", "--clips", 1)
     where = ("--dataset", "jsonl", "--annotations", world / "test.jsonl", "--out", tmp_path / "none" / "x.jsonl")
     fault(capsys, 4, "data", "convert", *where)
+
+
+def test_convert_ends_no_device_and_no_pipe_and_follows_a_link(capsys, tmp_path, world):
+    where = ("data", "convert", "--dataset", "jsonl", "--annotations", world / "test.jsonl", "--out")
+    os.mkfifo(tmp_path / "pipe")
+    assert "not a file" in fault(capsys, 4, *where, tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo() and os.listdir(tmp_path) == ["pipe"]
+    (tmp_path / "link").symlink_to("whole.jsonl")
+    assert ran(capsys, *where, tmp_path / "link")[0] == 0
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "whole.jsonl").stat().st_size > 0
+
+
+def test_an_empty_place_is_refused(capsys, tmp_path, monkeypatch, world):
+    monkeypatch.chdir(tmp_path)
+    assert "--out must be a text, not empty" in fault(capsys, 2, "data", "convert", "--dataset", "jsonl", "--annotations", "x", "--out", "")
+    assert "--out must be a text, not empty" in fault(capsys, 2, "world", "--out", "")
+    assert "--levels must be" in fault(capsys, 2, "world", "--out", "w", "--levels", "")
+    assert not os.listdir(tmp_path)
+
+
+def test_a_level_that_is_named_twice_is_drawn_once(capsys, tmp_path):
+    found = ran_json(capsys, "world", "--out", tmp_path, "--clips", 1, "--levels", "easy,easy")
+    rows = (tmp_path / "test.jsonl").read_text().splitlines()
+    assert len(set(rows)) == len(rows) == found["samples"]["test"] > 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full")
+@pytest.mark.parametrize("redirect, code, said", [("> /dev/full", 4, "No space left"), (">&-", 0, "")])
+def test_an_output_that_takes_nothing_is_no_fault_of_the_programs_own(redirect, code, said):
+    command = f"{sys.executable} -m videochat_r1.cli --version {redirect}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.returncode == code and said in done.stderr and len(done.stderr.splitlines()) <= 2
 
 
 @pytest.mark.parametrize(

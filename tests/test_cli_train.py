@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,7 +137,7 @@ def test_ctrl_c_before_the_first_step_ends_with_5(world, model, tmp_path, capsys
     def stopped(recipe):
         os.kill(os.getpid(), signal.SIGTERM)  # does what Ctrl-C does
 
-    monkeypatch.setattr(train, "_load", stopped)
+    monkeypatch.setattr(train, "load", stopped)
     assert "--resume" in fault(capsys, 5, "train", tiny_recipe(tmp_path, world, model), "--out", tmp_path / "run")
 
 
@@ -146,6 +147,24 @@ def test_faults_of_model_and_data_end_before_any_step(world, model, tmp_path, ca
     fault(capsys, 3, "train", recipe, "--out", tmp_path / "b", "--data.0.annotations", "nothing.jsonl")
     fault(capsys, 2, "train", recipe, "--out", tmp_path / "c", "--policy.lora-targets", "q_prj")
     fault(capsys, 2, "train", recipe, "--tokenizer", tmp_path)
+    assert "scripted needs more" in fault(capsys, 2, "train", recipe, "--out", tmp_path / "d", "--rollout.engine", "scripted")
+    assert ran(capsys, "train", recipe, "--out", tmp_path / "a")[0] == 0  # the fault is mended: the folder is no run's
+
+
+def test_the_base_answers_of_another_recipe_are_not_taken(world, model, tmp_path, capsys, monkeypatch):
+    from videochat_r1.commands import train
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    asked = []
+    answers = train.answers
+    monkeypatch.setattr(train, "answers", lambda *given: asked.append(given[-1]) or answers(*given))
+    monkeypatch.setattr(train, "run_steps", stopped)
+    recipe = tiny_recipe(tmp_path, world, model)
+    for given in ((), (), ("--rollout.max-tokens", 5)):  # the second start has the same recipe: its base answers are there
+        assert ran(capsys, "train", recipe, "--out", tmp_path / "run", *given)[0] == 5
+    assert asked == ["base", "base"]
 
 
 def test_evaluate_writes_what_score_reads(world, model, tmp_path, capsys):
@@ -163,6 +182,27 @@ def test_evaluate_writes_what_score_reads(world, model, tmp_path, capsys):
     scored = ran_json(capsys, "score", tmp_path / "predictions.jsonl", *where, "--resamples", 0)
     for name in tasks:
         assert {key: scored[name][key] for key in ("n", "unparsed")} == {key: found[name][key] for key in ("n", "unparsed")}
+
+
+def test_a_video_that_is_not_there_is_answered_wrongly_and_counted(model, world, tmp_path, capsys):
+    rows = [json.loads(line) for line in (world / "test.jsonl").read_text().splitlines()]
+    lost = rows[0]["video"]
+    shutil.copytree(world / "videos", tmp_path / "videos")
+    (tmp_path / "videos" / lost).unlink()
+    where = ("--dataset", "jsonl", "--annotations", world / "test.jsonl", "--videos", tmp_path / "videos", *VIDEO)
+    asked = ("evaluate", "--policy", model, *where, "--rollout.max-tokens", 4, "--resamples", 0, "--out", tmp_path / "out", "--json")
+    code, out, err = ran(capsys, *asked, "--missing-limit", 1)
+    assert code == 0 and "rows counted as answered wrongly" in err
+    found = {name: figures for name, figures in json.loads(out).items() if name != "baselines"}
+    assert sum(figures["n"] for figures in found.values()) == len(rows)
+    assert sum(figures["unreadable_videos"] for figures in found.values()) == sum(row["video"] == lost for row in rows)
+    assert fault(capsys, 3, *asked, "--on-missing", "stop")
+
+
+def test_where_answers_cannot_be_kept_is_said_before_any_is_given(model, world, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    where = ("--dataset", "jsonl", "--annotations", world / "test.jsonl", "--out", tmp_path / "file" / "x")
+    assert "cannot be made" in fault(capsys, 4, "evaluate", "--policy", "/none", *where)
 
 
 def test_evaluate_takes_the_adapter_that_train_left(trained, world, capsys):

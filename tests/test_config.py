@@ -81,6 +81,7 @@ def test_a_folder_beside_the_recipe_is_the_model(tmp_path):
         ("[train]\nlr = 1.0\nlr = 2.0", "recipe.toml:10: Cannot overwrite a value", "TOML"),
         ("[train]\nsteps = 3\nwarmup = 5", "recipe.toml:8: train: warmup", ""),
         ("[train]\nbetas = [0.9]", "train.betas.1 is missing", ""),
+        ("[train]\nbetas = [0.9, 1.0]", "recipe.toml:9: train.betas: AdamW's decays", ""),
         ("weihgt = 2.0", "recipe.toml:8: data.0.weihgt: there is no such field", "data.0.weight"),
         ('[data.on_defect]\nspan_past_end = "swap"', "span_past_end can be", ""),
         ('[[data]]\nname = "charades"\nannotations = "y"', "recipe.toml:9: data.1.name: nothing is named 'charades'", "charades_sta"),
@@ -105,6 +106,7 @@ def test_what_is_no_recipe_is_refused(tmp_path, text):
 def test_files_that_cannot_be_read_are_named(tmp_path):
     assert "cannot be read" in refusal(tmp_path / "none.toml").what
     assert "cannot be read" in refusal(tmp_path).what
+    assert "cannot be read" in refusal("\0").what
     (tmp_path / "latin.toml").write_bytes(b"# caf\xe9")
     assert "UTF-8" in refusal(tmp_path / "latin.toml").what
 

@@ -6,6 +6,7 @@ command line alike, and `--help` loads nothing that it does not print."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import logging
 import os
@@ -15,7 +16,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from videochat_r1.errors import UsageError, UserFault
+from videochat_r1.errors import EnvironmentFault, UsageError, UserFault
 
 if TYPE_CHECKING:
     from videochat_r1.commands.options import Command
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in tokens
     tokens = [token for token in tokens if token != "--debug"]
+    if sys.stdout is None:  # closed by whoever started this: nobody reads
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     out = sys.stdout
     try:
         with contextlib.redirect_stdout(sys.stderr), _notes_shown(), _warnings_held(debug):
@@ -47,8 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         out.flush()
         return code
     except BrokenPipeError:
-        with contextlib.suppress(OSError, ValueError):  # nothing is left to flush into a pipe that nobody reads
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return BROKEN_PIPE
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -59,11 +61,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{type(fault).__name__}: {fault}" if debug else fault, file=sys.stderr)
         return fault.exit_code
     except Exception as fault:
+        if isinstance(fault, OSError) and fault.errno == errno.ENOSPC and not debug:
+            _forget_output()
+            print(f"{fault.filename or 'What takes the output'}: {fault.strerror}.\nMake room, or write elsewhere.", file=sys.stderr)
+            return EnvironmentFault.exit_code
         if debug:
             traceback.print_exc()
         else:
             print(f"{type(fault).__name__}: {fault}\nThis is a fault of the program's own; --debug shows where.", file=sys.stderr)
         return UNEXPECTED
+
+
+def _forget_output() -> None:
+    """What still waits to be printed is dropped: nothing takes it, and Python would say so when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(tokens: list[str], out: TextIO) -> int:

@@ -132,9 +132,9 @@ def _text_of(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not a text in UTF-8.", "A recipe is a TOML file; see recipes/README.md.") from None
-    except OSError as fault:
+    except (OSError, ValueError) as fault:  # ValueError: a NUL in the path
         mend = "Give the path of a TOML file; see recipes/README.md."
-        raise UsageError(f"The recipe {path} cannot be read: {fault.strerror}.", mend) from None
+        raise UsageError(f"The recipe {str(path)!r} cannot be read: {getattr(fault, 'strerror', fault)}.", mend) from None
 
 
 def _resolved(values: dict[str, Any], folder: Path) -> dict[str, Any]:

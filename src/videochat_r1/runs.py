@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 def load(recipe: Recipe) -> tuple[Policy, Engine, ClipLoader]:
     """The recipe's policy, its engine, and what loads its clips. Raises as load_policy does."""
     from videochat_r1.policy.model import load_policy
-    from videochat_r1.rollout.base import load_engine
+    from videochat_r1.rollout.base import make_engine
     from videochat_r1.video.clips import ClipLoader
 
     keeps = recipe.grpo.kl_weight > 0 and recipe.train.method == "grpo"
     policy = load_policy(recipe.policy, keep_reference=keeps, seed=recipe.train.seed)
-    return policy, load_engine(recipe.rollout.engine)(policy), ClipLoader(recipe.video, policy.geometry)
+    return policy, make_engine(recipe.rollout.engine, policy), ClipLoader(recipe.video, policy.geometry)
 
 
 def run_steps(

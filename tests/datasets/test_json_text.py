@@ -79,6 +79,7 @@ def test_an_empty_list_and_an_empty_object(tmp_path):
         (b'{"id": "a", "id": "b"}\n', "list", ":1:13", "'id' stands twice"),
         ('[{"id": "a"},\n {"id": "caf\u00e9"}]'.encode("latin-1"), "list", ":2:13", "not UTF-8"),
         ('[{"id": "a"}]'.encode("utf-16"), "list", "", "UTF-16"),
+        (bytes(range(256)), "list", "", "binary"),
         (b"[{'id': 'a'}]", "list", ":1:3", "single quote"),
         (b'[{"id": "a"} {"id": "b"}]', "list", ":1:14", "expected a comma"),
         (b'[{"id": "a"}]\n[]', "list", ":2:1", "more after the closing ]"),

@@ -115,6 +115,8 @@ def test_a_second_run_is_refused_and_a_killed_one_lets_go(tmp_path):
 def test_a_folder_with_a_run_is_not_begun_again(tmp_path):
     with RunFolder(tmp_path) as folder:
         run_id = folder.run_id
+    with RunFolder(tmp_path) as folder:  # no step was taken: the folder is free
+        folder.logs["metrics.jsonl"].append([{"step": 1}])
     with pytest.raises(UsageError, match="already holds a run"):
         RunFolder(tmp_path)
     with RunFolder(tmp_path, resume=True) as folder:

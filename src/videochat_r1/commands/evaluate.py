@@ -29,6 +29,7 @@ class Evaluate(SourceOptions):
     """Let a policy answer every sample of a data set, score the answers, and print the figures with their 95 % intervals beside the trivial
     answers. A video that cannot be used counts as answered wrongly."""
 
+    on_missing: Literal["quarantine", "stop"] = option("quarantine", "a video that is not there: count it as answered wrongly, or stop")
     policy: str = option(..., "the model's folder, a PEFT adapter's folder, or a name on the hub", "DIR_OR_NAME")
     out: str = option("", "write predictions.jsonl, scores.jsonl and figures.json into this folder", "DIR")
     train: str = option("", "fit the trivial constant answers on this annotation file of the same data set", "FILE")
@@ -49,7 +50,9 @@ def run(options: Evaluate, out: TextIO, fields: Given) -> int:
     from videochat_r1.evaluation.baselines import baselines
     from videochat_r1.evaluation.evaluate import results
 
-    loaded = read_samples(options.source())
+    if options.out:
+        _require_writable(Path(options.out))
+    loaded = read_samples(options.source(), keeps_missing=True)
     if line := defects_line(loaded.defects):
         say(line)
     require_different_ids(loaded.samples)
@@ -69,18 +72,27 @@ def run(options: Evaluate, out: TextIO, fields: Given) -> int:
     return 0
 
 
+def _require_writable(folder: Path) -> None:
+    """Before hours of answers: raises EnvironmentFault where they could not be kept."""
+    from videochat_r1.evaluation.answers_file import write_jsonl
+
+    trial = folder / ".trial"
+    write_jsonl(trial, [])
+    trial.unlink()
+
+
 def _answer(options: Evaluate, samples: list[Sample]) -> list[Answered]:
     from videochat_r1.commands.quiet import quiet_libraries
     from videochat_r1.evaluation.evaluate import answer
     from videochat_r1.evaluation.live import Live
     from videochat_r1.policy.config import PolicyConfig
     from videochat_r1.policy.model import load_policy
-    from videochat_r1.rollout.base import load_engine
+    from videochat_r1.rollout.base import make_engine
     from videochat_r1.video.clips import ClipLoader
 
     quiet_libraries()
     policy = load_policy(PolicyConfig(path=options.policy, device=options.device, dtype=options.dtype), keep_reference=False)
-    engine = load_engine(options.rollout.engine)(policy)
+    engine = make_engine(options.rollout.engine, policy)
     loader = ClipLoader(options.video, policy.geometry)
     with Live(len(samples), title="Evaluating") as live:
         found = answer(

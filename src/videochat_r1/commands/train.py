@@ -69,7 +69,7 @@ def _train(recipe: Recipe, folder: RunFolder, title: str, recipe_file: str, *, a
 
     changed = _require_same_run(recipe, folder, anyway)
     data = [_read(source) for source in recipe.data]
-    test = [sample for source in recipe.test for sample in _read(source)]
+    test = [sample for source in recipe.test for sample in _read(source, keeps_missing=True)]
     _require_sound_test(data, test)
     write_whole(folder.path / "recipe.toml", recipe_toml(recipe).encode())
     quiet_libraries()
@@ -96,18 +96,25 @@ def _require_same_run(recipe: Recipe, folder: RunFolder, anyway: bool) -> bool:
     states = sorted(folder.checkpoints.glob("step-*/state.json"))
     try:
         before = json.loads(states[-1].read_bytes())["recipe"]
-    except (IndexError, OSError, ValueError, KeyError):
-        return False  # no checkpoint yet, or a damaged one, which the trainer will tell
+    except (IndexError, OSError, ValueError, KeyError):  # no checkpoint yet, or a damaged one, which the trainer will tell
+        return not _is_written(folder.path / "recipe.toml", recipe_toml(recipe))
     changes = compare(before, recipe.sections())
     if any(change.on_resume == "refused" for change in changes):
         require_resumable(before, recipe.sections(), anyway=anyway)
     return any(change.on_resume == "refused" for change in changes)
 
 
-def _read(source: DataSource) -> list[Sample]:
+def _is_written(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
+
+
+def _read(source: DataSource, *, keeps_missing: bool = False) -> list[Sample]:
     from videochat_r1.datasets.base.source import read_samples
 
-    loaded = read_samples(source)
+    loaded = read_samples(source, keeps_missing=keeps_missing)
     if line := defects_line(loaded.defects):
         say(line)
     return loaded.samples
@@ -117,7 +124,7 @@ def defects_line(report: DefectReport) -> str:
     """What is wrong with a data set, in one line; "" where nothing is."""
     parts = [f"{code} x {count:,} ({report.actions[code]})" for code, count in report.counts.most_common()]
     if report.missing:
-        parts.append(f"video_missing x {len(report.missing):,} ({report.missing_rows:,} rows left out)")
+        parts.append(f"video_missing x {len(report.missing):,} ({report.missing_rows:,} rows {report.missing_fate})")
     return f"{report.file}: {report.samples:,} of {report.rows:,} rows used; {', '.join(parts)}" if parts else ""
 
 

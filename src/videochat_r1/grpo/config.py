@@ -69,6 +69,13 @@ class TrainConfig(Section):
     nonfinite_steps: int = warned(3, "batches with non-finite numbers in a row that stop the run", ge=1)
     log_rollouts: bool = free(True, "write every completion to rollouts.jsonl")
 
+    @field_validator("betas")
+    @classmethod
+    def _are_decays(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0.0 <= beta < 1.0 for beta in betas):
+            raise ValueError(f"AdamW's decays are at least 0 and below 1, got {betas[0]:g} and {betas[1]:g}")
+        return betas
+
     @model_validator(mode="after")
     def _warmup_ends(self) -> TrainConfig:
         if self.steps and self.warmup >= self.steps:

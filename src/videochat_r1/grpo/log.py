@@ -139,8 +139,8 @@ class RunFolder:
 
     @property
     def has_run(self) -> bool:
-        """Whether a run has written here before."""
-        return any((self.path / name).exists() for name in ("run.json", *LOGS)) or self.checkpoints.exists()
+        """Whether a run has taken a step here before. One that ended before, for want of its model or data, leaves the folder free."""
+        return any((self.path / name).exists() for name in LOGS) or self.checkpoints.exists()
 
     def __enter__(self) -> RunFolder:
         return self

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from videochat_r1 import plugins
+from videochat_r1.errors import UsageError
 from videochat_r1.section import Section, refused, warned
 from videochat_r1.types import Completion, Prompt
 
 if TYPE_CHECKING:
     from videochat_r1.policy.families.base import VisionFeatures
+    from videochat_r1.policy.model import Policy
 
 
 class Sampling(Section):
@@ -62,4 +65,16 @@ def load_engine(name: str) -> type:
     """The engine class of that name, or of the .py file at that path. Raises UsageError on an unknown one."""
     engine = plugins.load("rollout", name, "ENGINE")
     assert isinstance(engine, type)
+    return engine
+
+
+def make_engine(name: str, policy: Policy) -> Engine:
+    """An engine for a policy. Raises UsageError on an unknown one, and on one that needs more than a policy."""
+    kind = load_engine(name)
+    try:
+        inspect.signature(kind).bind(policy)
+    except TypeError:
+        mend = "Give an engine that is made from a policy alone, such as native."
+        raise UsageError(f"The engine {name} needs more than a policy: it serves programs, not recipes.", mend) from None
+    engine: Engine = kind(policy)
     return engine

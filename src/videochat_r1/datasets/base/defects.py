@@ -110,7 +110,8 @@ class DefectReport:
     examples: dict[str, list[Defect]] = field(default_factory=dict)
     dropped: int = 0  # rows left out for a defect
     missing: tuple[str, ...] = ()  # videos that are not there, as the annotations name them
-    missing_rows: int = 0  # rows left out because their video is not there
+    missing_rows: int = 0  # rows whose video is not there
+    missing_fate: str = "left out"  # what becomes of them
     missing_causes: dict[str, int] = field(default_factory=dict)  # likely cause, with its mend: how many videos
 
     def add(self, defect: Defect) -> None:
@@ -168,7 +169,7 @@ class DefectReport:
             found += [f"    {self.place(example)}: {example.detail}" for example in self.examples[code]]
         if self.missing:
             first = ", ".join(map(printable, self.missing[:5]))
-            found.append(f"  video_missing x {len(self.missing):,}, {self.missing_rows:,} rows left out; the first: {first}")
+            found.append(f"  video_missing x {len(self.missing):,}, {self.missing_rows:,} rows {self.missing_fate}; the first: {first}")
             found += [f"    {count:,}: {cause}" for cause, count in self.missing_causes.items()]
         if self.clean:
             found.append("  no defect found")

@@ -92,11 +92,11 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path!s}: {getattr(error, 'strerror', None) or error}.", "Check the path and who may read it.") from None
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{path}: this is UTF-16.", f"Save it as UTF-8: iconv -f UTF-16 -t UTF-8 {path.name}")
-    if b"\0" in data[:4096]:
-        raise DataError(f"{path}: this is a binary file, not JSON.", "Give the JSON or JSONL file itself.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if b"\0" in data:
+            raise DataError(f"{path}: this is a binary file, not JSON.", "Give the JSON or JSONL file itself.") from None
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
         what = f"{path}:{line}:{column}: byte 0x{data[error.start]:02x} is not UTF-8; the file looks like Latin-1."

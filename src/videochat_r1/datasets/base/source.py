@@ -84,12 +84,14 @@ def load_dataset(name: str) -> Dataset:
     return dataset
 
 
-def read_samples(source: DataSource) -> Loaded:
+def read_samples(source: DataSource, *, keeps_missing: bool = False) -> Loaded:
     """The samples of a source, in the file's order, with every defect that was found and what was done about it.
+
+    keeps_missing: samples whose video is not there stay, as they must where answers are counted: they are answered wrongly.
 
     Raises DataError for a file that cannot be read, a defect whose action is "refuse", missing videos where they stop a run, and where no
     sample is left; UsageError for an unknown data set or task."""
-    loaded = _scan(source)
+    loaded = _scan(source, keeps_missing)
     report = loaded.defects
     report.stop_if_refused()
     _stop_if_missing(source, report)
@@ -105,7 +107,7 @@ def check(source: DataSource) -> DefectReport:
     return _scan(source.model_copy(update={"limit": 0})).defects
 
 
-def _scan(source: DataSource) -> Loaded:
+def _scan(source: DataSource, keeps_missing: bool = False) -> Loaded:
     dataset = load_dataset(source.name)
     task = _task(source, dataset)
     if source.videos and not os.path.isdir(source.videos):
@@ -113,7 +115,7 @@ def _scan(source: DataSource) -> Loaded:
             f"No folder {source.videos} to take videos from.", "Set videos to the folder that the annotations' video paths start from."
         )
     actions = source.actions()
-    report = DefectReport(file=source.annotations, actions={})
+    report = DefectReport(file=source.annotations, actions={}, missing_fate="counted as answered wrongly" if keeps_missing else "left out")
     samples: list[Sample] = []
     ids: set[str] = set()
     contents: set[tuple[object, ...]] = set()
@@ -141,11 +143,12 @@ def _scan(source: DataSource) -> Loaded:
         if source.videos and not there[path]:
             missing[path] = sample.video
             report.missing_rows += 1
-            continue
+            if not keeps_missing:
+                continue
         samples.append(sample if path == sample.video else replace(sample, video=path))
         if source.limit and len(samples) == source.limit:
             break
-    report.samples, report.videos = len(samples), len({sample.video for sample in samples})
+    report.samples, report.videos = len(samples), len({sample.video for sample in samples} - missing.keys())
     report.missing = tuple(missing.values())
     report.missing_causes = likely_causes(source.videos, missing) if missing else {}
     return Loaded(samples, report)
