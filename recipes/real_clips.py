@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from videochat_r1.cli import main
+from videochat_r1.errors import DataError
 
 BOXES, STEP_S, EVERY_S = 8, 0.5, 1.0
 TEST_FROM_S = 13.0  # windows that end before it are trained on, windows that start after it are tested on
@@ -60,7 +61,11 @@ def run(arguments: list[str]) -> int:
         return 2
     videos, rest = Path(arguments[0]), arguments[1:]
     out = Path(rest[rest.index("--out") + 1]) if "--out" in rest[:-1] else Path("runs/real_clips")
-    write_data(videos, out / "data")
+    try:
+        write_data(videos, out / "data")
+    except OSError as fault:
+        print(f"{fault.filename}: {fault.strerror}.\nGive the folder with the two clips and their annotations.", file=sys.stderr)
+        return DataError.exit_code
     options = ["--out", str(out)] if "--out" not in rest else []
     for kind, car in (("data", "car_train"), ("test", "car_test")):
         options += [f"--{kind}.0.annotations", str(videos / "v_TpB_zMG3XBA.activitynet.json")]

@@ -285,3 +285,5 @@ def test_filmed_clips_with_their_real_annotations_end_to_end(model, tmp_path, ca
     assert set(report["results"]["rft"]) == {"temporal_grounding", "tracking"}
     assert all(figures["unreadable_videos"] == 0 for figures in report["results"]["rft"].values())
     assert real_clips.run([]) == 2
+    assert real_clips.run([str(tmp_path / "none"), "--out", str(tmp_path / "other")]) == 3
+    assert "none/otb_car4.boxes.json" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from tests.datasets.files import captions, questions, source, write_json
 
 from videochat_r1.datasets.base import check, convert, overlap, read_samples
+from videochat_r1.datasets.base.convert import write_rows
 from videochat_r1.errors import DataError, EnvironmentFault
 
 
@@ -85,6 +87,16 @@ def samples_of(tmp_path: Path, folder: str, names: list[str], prefix: str = ""):
     place(tmp_path / folder, *names)
     content = {Path(name).stem: captions(1)["VID00"] for name in names}
     return read_samples(source("charades_sta", write_json(tmp_path / f"{folder}.json", content), videos=str(tmp_path / folder))).samples
+
+
+def test_a_disk_that_refuses_the_draft_and_its_removal_is_said(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("builtins.open", refused)
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(EnvironmentFault, match="Read-only file system"):
+        write_rows([], tmp_path / "x.jsonl")
 
 
 def test_overlap_by_id_by_name_and_by_content(tmp_path):

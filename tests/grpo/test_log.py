@@ -10,11 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from videochat_r1.errors import EnvironmentFault, UsageError
-from videochat_r1.grpo.log import RowLog, RunFolder, json_line, read_rows, timing_keys
+from videochat_r1.grpo.log import RowLog, RunFolder, json_line, read_rows, timing_keys, write_whole
 
 HOLD = """
 import sys, time
@@ -121,6 +122,16 @@ def test_a_folder_with_a_run_is_not_begun_again(tmp_path):
         RunFolder(tmp_path)
     with RunFolder(tmp_path, resume=True) as folder:
         assert folder.run_id == run_id
+
+
+def test_a_disk_that_refuses_the_draft_and_its_removal_is_said(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(EnvironmentFault, match="Read-only file system"):
+        write_whole(tmp_path / "run.json", b"{}")
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):

@@ -5,6 +5,7 @@ is cut off on resume, so no step is missing and none is there twice."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -231,7 +232,8 @@ def write_whole(path: Path, content: bytes) -> None:
         draft.rename(path)
         sync_folder(path.parent)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a disk that is read-only
+            draft.unlink(missing_ok=True)
         raise EnvironmentFault(f"{path} cannot be written: {error.strerror}.", "Make room, or choose another folder with --out.") from None
 
 

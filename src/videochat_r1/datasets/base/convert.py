@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -57,7 +58,8 @@ def write_rows(samples: Iterable[Sample], path: Path, videos: str = "") -> None:
             os.fsync(file.fileno())
         os.replace(unfinished, path)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a disk that is read-only
+            unfinished.unlink(missing_ok=True)
         raise EnvironmentFault(
             f"Cannot write {path}: {error.strerror or error}.", "Choose a folder that exists and can be written."
         ) from None
