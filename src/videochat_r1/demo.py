@@ -39,16 +39,16 @@ class Size:
     """How much of everything; the defaults are the demo's."""
 
     train: tuple[tuple[str, int], ...] = (
-        ("temporal_grounding", 96),
-        ("tracking", 96),
-        ("video_qa", 48),
-        ("grounded_qa", 48),
-        ("description", 64),
-        ("quality", 24),
+        ("temporal_grounding", 54),
+        ("tracking", 104),
+        ("video_qa", 56),
+        ("grounded_qa", 52),
+        ("description", 116),
+        ("quality", 28),
     )
     test: int = 64  # held-out scenes of each task
-    harder: int = 20  # held-out scenes of each task at each harder level
-    steps: int = 80
+    harder: int = 12  # held-out scenes of each task at each harder level
+    steps: int = 62
 
 
 MAX_TOKENS = 128
@@ -79,9 +79,9 @@ def demo_recipe(world: Path, seed: int, steps: int) -> Recipe:
         video=SMALL_VIDEO,
         asking=Asking(order="video_first"),
         rollout=RolloutConfig(max_tokens=MAX_TOKENS, batch_prompts=64),
-        grpo=GrpoConfig(group_size=8, kl_weight=0.1),
+        grpo=GrpoConfig(group_size=8, kl_weight=0.12),
         train=TrainConfig(
-            steps=steps, prompts_per_step=8, lr=3e-4, warmup=min(4, steps - 1), betas=(0.9, 0.99), seed=seed, checkpoint_every=20
+            steps=steps, prompts_per_step=12, lr=2.5e-4, warmup=min(4, steps - 1), betas=(0.9, 0.99), seed=seed, checkpoint_every=20
         ),
     )
 
