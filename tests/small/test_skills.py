@@ -6,9 +6,9 @@ import pytest
 from tests.small.parts import small_policy, small_tokenizer, tiny_small_model
 
 from videochat_r1.rollout.native import NativeEngine
+from videochat_r1.small import skills
 from videochat_r1.small.architecture import save_small_model
 from videochat_r1.small.skills import SKILLS, Asked, figures, markdown
-from videochat_r1.world import skills
 from videochat_r1.world.scenes import draw
 
 
