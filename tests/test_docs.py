@@ -38,10 +38,8 @@ def test_every_command_that_the_readme_names_is_known(capsys):
     commands = set(re.findall(r"videochat-r1 ([a-z]+)", (ROOT / "README.md").read_text()))
     assert {"demo", "train", "evaluate", "score", "baselines", "data", "world"} <= commands
     for command in sorted(commands):
-        with pytest.raises(SystemExit) as ended:
-            main([command, "--help"])
-        assert ended.value.code == 0, command
-        capsys.readouterr()
+        assert main([command, "--help"]) == 0, command
+        assert "usage: videochat-r1" in capsys.readouterr().out, command
 
 
 def test_links_of_the_documents_lead_somewhere():

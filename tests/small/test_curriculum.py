@@ -25,8 +25,8 @@ def test_a_step_is_a_function_of_seed_and_number(stage):
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 def test_a_step_can_be_one_batch_and_asks_what_its_stage_says(stage):
     asked, levels = Counter(), Counter()
-    for step in range(30):
-        items = clippings(replace(stage, videos=12), 1, step)
+    for step in range(120):
+        items = clippings(replace(stage, videos=4, review=()), 1, step)
         assert len({len(item.times_s) for item in items}) == 1 and len(items[0].times_s) % 2 == 0
         for item in items:
             assert 1 <= len(item.lessons) <= stage.tails and len(set(item.lessons)) == len(item.lessons)
@@ -35,6 +35,19 @@ def test_a_step_can_be_one_batch_and_asks_what_its_stage_says(stage):
             asked.update(lesson.kind for lesson in item.lessons)
             levels[item.scene.level] += 1
     assert set(asked) == set(stage.lessons) and set(levels) == set(stage.levels)
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage.review], ids=lambda stage: stage.name)
+def test_a_review_gives_earlier_stages_their_share_of_the_steps(stage):
+    small = replace(stage, videos=2, review=tuple((replace(earlier, videos=2), share) for earlier, share in stage.review))
+    steps = [clippings(small, 1, step) for step in range(400)]
+    reviewed = [step for step in steps if len(step[0].times_s) in (0, 2)]  # questions alone, or single moments
+    left = 1.0
+    for _, share in stage.review:
+        left *= 1 - share
+    assert len(reviewed) / len(steps) == pytest.approx(1 - left, abs=0.06)
+    own = {item.scene.id for step in steps for item in step if step not in reviewed}
+    assert not own & {item.scene.id for step in reviewed for item in step}
 
 
 @pytest.mark.parametrize("level", ["easy", "long"])

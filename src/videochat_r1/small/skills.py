@@ -40,7 +40,7 @@ UNREADABLE_S = 16.0  # the error of an answer that is no number of seconds: the 
 CONSTANTS = 80  # true answers, the most frequent ones, that are tried as the constant one
 TRIES = 40  # drawings of a scene's lessons until one of the wanted kind turns up
 
-_NUMBER = r"\d+(?:\.\d+)?"
+_NUMBER = r"\d{1,4}(?:\.\d{1,4})?"  # bounded: reading takes time in proportion to the text
 _PLACE = re.compile(rf"\[({_NUMBER}), ({_NUMBER}), ({_NUMBER}), ({_NUMBER})\]|none|nowhere")
 _SPAN = re.compile(rf"({_NUMBER}) to ({_NUMBER})")
 _MOMENT = re.compile(rf"({_NUMBER}) (yes|no)")
