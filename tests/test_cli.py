@@ -227,15 +227,15 @@ def test_data_convert_gives_the_same_samples(capsys, tmp_path, world):
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="no ../shared/data beside the repository")
-def test_every_charades_prompt_is_written_with_the_real_tokenizer_in_ten_seconds(capsys):
-    started = time.perf_counter()
+def test_every_charades_prompt_is_written_with_the_real_tokenizer_in_ten_seconds_of_cpu(capsys):
+    started = time.process_time()
     code, out, err = ran(
         capsys,
         *("data", "check", "--dataset", "charades_sta", "--annotations", DATA / "annotations/charades_sta/train.json"),
         *("--split", "train", "--on-defect.span_reversed", "swap", "--on-defect.span_starts_past_end", "keep"),
         *("--prompts", "--tokenizer", DATA / "tokenizers/qwen2_5", "--json"),
     )
-    took = time.perf_counter() - started
+    took = time.process_time() - started
     found = json.loads(out)
     assert code == 3, err
     assert found["rows"] == 12_408 and found["defects"]["span_past_end"] == 1_789 and found["defects"]["span_reversed"] == 4

@@ -98,13 +98,13 @@ def test_a_walk_over_charades_writes_a_thousand_prompts_a_second():
     sentences = [sentence for row in rows.values() for sentence in row["sentences"]][:2000]
     processing = released("qwen2_5_vl")
     times_s = tuple(k / 2 for k in range(60))
-    started = time.perf_counter()
+    started = time.process_time()
     for number, sentence in enumerate(sentences):
         ids = prompt_ids(
             processing, QUESTIONS[0].replace("a person sits.", sentence), (30, 22, 22), times_s, order="text_first", sample_id=str(number)
         )
     assert len(ids) > 30 * 11 * 11
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
