@@ -34,6 +34,15 @@ class VideoError(DataError):
         self.reason = reason
 
 
+class Unscorable(Exception):
+    """Raised by a reward that cannot tell what an answer earns (a judge that does not reply). It is nobody's fault and never a score of 0:
+    the completion is left out of its group's statistics and of the loss, and is counted."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class EnvironmentFault(UserFault):
     """The machine: a folder that cannot be written or is in use, a full disk, too little memory, a missing extra."""
 

@@ -101,11 +101,13 @@ class Rollout:
 
     completion: Completion
     reading: Reading
-    rewards: Mapping[str, float]  # by name, each 0.0 .. 1.0
+    rewards: Mapping[str, float]  # by name, each 0.0 .. 1.0; those that could be told
+    unscorable: str = ""  # why some reward could not be told; "" where all could
 
     @property
-    def total(self) -> float:
-        return float(sum(self.rewards.values()))
+    def total(self) -> float | None:
+        """The sum of the rewards; None for a completion that cannot be scored, which is not the same as 0.0."""
+        return None if self.unscorable else float(sum(self.rewards.values()))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,5 +123,10 @@ class Group:
         return tuple(rollout.completion for rollout in self.rollouts)
 
     @property
-    def totals(self) -> tuple[float, ...]:
+    def totals(self) -> tuple[float | None, ...]:
         return tuple(rollout.total for rollout in self.rollouts)
+
+    @property
+    def scored(self) -> tuple[float, ...]:
+        """The totals of the completions that could be scored."""
+        return tuple(total for total in self.totals if total is not None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videochat_r1.errors import DataError, EnvironmentFault
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking, earned, load_task
 from videochat_r1.types import Reading, Sample
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def read_answers(path: Path, samples: Sequence[Sample], asking: Asking) -> list[
             reading, rewards = Reading(answer=None, reason=reason, format_ok=False), dict.fromkeys(task.rewards, 0.0)
         else:
             reading = task.read(row["output"], sample, asking)
-            rewards = {name: float(reward(reading, sample, asking)) for name, reward in task.rewards.items()}
+            rewards, _ = earned(task, sample, reading, asking)
         found.append(Answered(sample, row["output"], reading, int(row.get("tokens", 0)), rewards))
     return found
 

@@ -14,7 +14,7 @@ from videochat_r1.evaluation.score import by_task_of
 from videochat_r1.policy.model import Policy
 from videochat_r1.policy.prompt import render
 from videochat_r1.rollout.base import Engine, Sampling, seed_of
-from videochat_r1.tasks.base import Asking, Task, load_task
+from videochat_r1.tasks.base import Asking, Task, earned, load_task
 from videochat_r1.types import Clip, Completion, Prompt, Reading, Sample
 from videochat_r1.video.clips import ClipLoader, prefetch
 
@@ -77,7 +77,7 @@ def answer(
 
 def _answered(task: Task, sample: Sample, completion: Completion, asking: Asking) -> Answered:
     reading = task.read(completion.text, sample, asking)
-    rewards = {name: float(reward(reading, sample, asking)) for name, reward in task.rewards.items()}
+    rewards, _ = earned(task, sample, reading, asking)
     return Answered(sample, completion.text, reading, len(completion), rewards)
 
 

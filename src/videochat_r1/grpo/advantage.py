@@ -74,11 +74,26 @@ class TaskScales:
 
 
 def advantages(tasks: Sequence[str], rewards_G: Sequence[Tensor], config: GrpoConfig, scales: TaskScales) -> list[Tensor]:
-    """The advantages of each group of a batch, (G,) float32 each. tasks: the task of each group. Moves `scales` where they are used."""
+    """The advantages of each group of a batch, (G,) float32 each. tasks: the task of each group. Moves `scales` where they are used.
+
+    A reward of nan is one that could not be told: its advantage is 0.0, and the others' are those of a group without it."""
+    told = [~rewards.isnan() for rewards in rewards_G]
+    if config.advantage == "task_std":
+        for task in dict.fromkeys(tasks):
+            of_task = zip(tasks, rewards_G, told, strict=True)
+            rewards = [float(reward) for own, all_G, told_G in of_task if own == task for reward in all_G[told_G]]
+            if rewards:
+                scales.take(task, rewards)
+    found = []
+    for task, rewards_of_group, told_G in zip(tasks, rewards_G, told, strict=True):
+        own_G = torch.zeros(rewards_of_group.shape, dtype=torch.float32)
+        if int(told_G.sum()) >= 2:
+            own_G[told_G] = _scaled(rewards_of_group[told_G], task, config, scales)
+        found.append(own_G)
+    return found
+
+
+def _scaled(rewards_G: Tensor, task: str, config: GrpoConfig, scales: TaskScales) -> Tensor:
     if config.advantage == "centred":
-        return [leads(rewards) for rewards in rewards_G]
-    if config.advantage == "group_std":
-        return [scaled_by_group(rewards) for rewards in rewards_G]
-    for task in dict.fromkeys(tasks):
-        scales.take(task, [float(reward) for own, rewards in zip(tasks, rewards_G, strict=True) if own == task for reward in rewards])
-    return [scaled_by_task(rewards, scales.std(task)) for task, rewards in zip(tasks, rewards_G, strict=True)]
+        return leads(rewards_G)
+    return scaled_by_group(rewards_G) if config.advantage == "group_std" else scaled_by_task(rewards_G, scales.std(task))

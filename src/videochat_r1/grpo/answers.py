@@ -5,29 +5,51 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
+from torch import Tensor
+
 from videochat_r1.errors import DataError
 from videochat_r1.grpo.batches import Batch, task_of
+from videochat_r1.grpo.order import Turn
 from videochat_r1.policy.model import Policy
 from videochat_r1.policy.prompt import encode_text
-from videochat_r1.tasks.base import Asking, judge
-from videochat_r1.types import Completion, Group
+from videochat_r1.tasks.base import Asking, scored
+from videochat_r1.types import Completion, Group, Reading, Rollout
 
 MEND = "Look at it with `videochat-r1 data check`."
 
 
 def judged(batch: Batch, completions: Sequence[Sequence[Completion]], asking: Asking) -> list[Group]:
-    """Each prompt's completions with what they earn. Raises DataError, naming the sample, for a truth at fault or a non-finite reward."""
-    groups = []
-    for turn, prompt, own in zip(batch.turns, batch.prompts, completions, strict=True):
-        try:
-            rollouts = judge(task_of(turn), turn.sample, own, asking)
-        except ValueError as error:
-            raise DataError(f"Sample {turn.sample.id}: its truth cannot be scored: {error}", MEND) from error
-        if not all(math.isfinite(rollout.total) for rollout in rollouts):
-            what = f"Sample {turn.sample.id}: a reward of task {turn.sample.task} is not finite."
-            raise DataError(what, "A reward is a number from 0.0 to 1.0.")
-        groups.append(Group(sample=turn.sample, prompt=prompt, rollouts=rollouts))
-    return groups
+    """Each prompt's completions with what they earn. All are read first, so that a task may prepare for them in one go.
+
+    Raises DataError, naming the sample, for a truth at fault."""
+    readings = [
+        [task_of(turn).read(completion.text, turn.sample, asking) for completion in own]
+        for turn, own in zip(batch.turns, completions, strict=True)
+    ]
+    for name in dict.fromkeys(batch.tasks):
+        own_turns = [(turn, read) for turn, read in zip(batch.turns, readings, strict=True) if turn.sample.task == name]
+        if (prepare := task_of(own_turns[0][0]).prepare) is not None:
+            prepare([(reading, turn.sample) for turn, read in own_turns for reading in read], asking)
+    return [
+        Group(sample=turn.sample, prompt=prompt, rollouts=_scored(turn, own, read, asking))
+        for turn, prompt, own, read in zip(batch.turns, batch.prompts, completions, readings, strict=True)
+    ]
+
+
+def _scored(turn: Turn, completions: Sequence[Completion], readings: Sequence[Reading], asking: Asking) -> tuple[Rollout, ...]:
+    try:
+        return tuple(
+            scored(task_of(turn), turn.sample, completion, reading, asking)
+            for completion, reading in zip(completions, readings, strict=True)
+        )
+    except ValueError as error:
+        raise DataError(f"Sample {turn.sample.id}: its truth cannot be scored: {error}", MEND) from error
+
+
+def rewards_of(group: Group) -> Tensor:
+    """(G,) float64: each completion's total, nan where it could not be scored."""
+    return torch.tensor([math.nan if total is None else total for total in group.totals], dtype=torch.float64)
 
 
 def gold(policy: Policy, batch: Batch, asking: Asking) -> list[list[Completion]]:

@@ -43,7 +43,9 @@ class Clock:
 
 
 def reward_figures(groups: Sequence[Group]) -> dict[str, float]:
-    """Rewards by name and in all, their spread within groups, and how many answers could not be read; by task too."""
+    """Rewards by name and in all, their spread within groups, and how many answers could not be read or not be scored; by task too.
+
+    All but these two shares are over the completions that could be scored; a step without one has no reward."""
     figures = _rewards(groups, "")
     for task in dict.fromkeys(group.sample.task for group in groups):
         figures |= _rewards([group for group in groups if group.sample.task == task], f"{short_name(task)}/")
@@ -52,13 +54,14 @@ def reward_figures(groups: Sequence[Group]) -> dict[str, float]:
 
 def _rewards(groups: Sequence[Group], prefix: str) -> dict[str, float]:
     rollouts = [rollout for group in groups for rollout in group.rollouts]
-    spreads = [statistics.stdev(group.totals) if len(group.rollouts) > 1 else 0.0 for group in groups]
     figures = {
-        "reward": statistics.fmean(rollout.total for rollout in rollouts),
-        "reward_std": statistics.fmean(spreads),
-        "frac_reward_zero_std": statistics.fmean(len(set(group.totals)) == 1 for group in groups),
+        "frac_reward_zero_std": statistics.fmean(len(set(group.scored)) < 2 for group in groups),
         "unparsed": statistics.fmean(rollout.reading.answer is None for rollout in rollouts),
+        "unscorable": statistics.fmean(bool(rollout.unscorable) for rollout in rollouts),
     }
+    if told := [total for group in groups for total in group.scored]:
+        spreads = [statistics.stdev(group.scored) if len(group.scored) > 1 else 0.0 for group in groups]
+        figures = {"reward": statistics.fmean(told), "reward_std": statistics.fmean(spreads), **figures}
     for name in dict.fromkeys(name for rollout in rollouts for name in rollout.rewards):
         figures[f"rewards/{name}"] = statistics.fmean(rollout.rewards[name] for rollout in rollouts if name in rollout.rewards)
     return {prefix + name: value for name, value in figures.items()}

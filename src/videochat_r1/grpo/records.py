@@ -28,6 +28,7 @@ def rollout_rows(step: int, groups: Sequence[Group], advantages: Sequence[Sequen
             "reward": rollout.total,
             "advantage": advantage,
             "reason": rollout.reading.reason,
+            **({"unscorable": rollout.unscorable} if rollout.unscorable else {}),
             "format_ok": rollout.reading.format_ok,
             "tokens": len(rollout.completion),
             "stop": rollout.completion.stop,

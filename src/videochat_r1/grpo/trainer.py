@@ -18,7 +18,7 @@ from torch import Tensor
 
 from videochat_r1.errors import EnvironmentFault, Interrupted, NumericalStop, UsageError
 from videochat_r1.grpo.advantage import TaskScales, advantages
-from videochat_r1.grpo.answers import gold, judged
+from videochat_r1.grpo.answers import gold, judged, rewards_of
 from videochat_r1.grpo.batches import Batch, batches
 from videochat_r1.grpo.checkpoint import Checkpoint, Checkpoints, NotWritten, bytes_of
 from videochat_r1.grpo.config import GrpoConfig, TrainConfig
@@ -47,7 +47,7 @@ from videochat_r1.policy.shared_prefix import row_tokens
 from videochat_r1.rollout.base import Engine, Sampling, seed_of
 from videochat_r1.section import Section
 from videochat_r1.tasks.base import Asking
-from videochat_r1.types import Completion, Prompt
+from videochat_r1.types import Completion, Group, Prompt
 from videochat_r1.video.clips import ClipLoader
 
 __all__ = ["GrpoConfig", "Outcome", "Source", "TrainConfig", "Trainer"]
@@ -148,12 +148,11 @@ class Trainer:
                 completions = self._complete(batch, features)
             with clock("reward"):
                 groups = judged(batch, completions, self.asking)
-                advantages_G = advantages(
-                    batch.tasks, [torch.tensor(group.totals, dtype=torch.float64) for group in groups], self.grpo, self.scales
-                )
+                self._require_scored(step, groups)
+                advantages_G = advantages(batch.tasks, [rewards_of(group) for group in groups], self.grpo, self.scales)
             with clock("reference"):
                 reference = self.learner.reference_logprobs(batch.prompts, completions, features) if self.grpo.kl_weight else None
-            lesson = self._lesson(batch, completions, [each.tolist() for each in advantages_G], reference)
+            lesson = self._lesson(batch, completions, [each.tolist() for each in advantages_G], reference, groups)
             row = reward_figures(groups)
             if self.config.log_rollouts:
                 self.folder.logs["rollouts.jsonl"].append(rollout_rows(step, groups, lesson.advantages or []))
@@ -219,6 +218,14 @@ class Trainer:
 
     # -- the parts of a step
 
+    def _require_scored(self, step: int, groups: Sequence[Group]) -> None:
+        """Raises EnvironmentFault where more completions than the recipe allows could not be scored; the step does not count."""
+        lost = [rollout.unscorable for group in groups for rollout in group.rollouts if rollout.unscorable]
+        count = sum(len(group.rollouts) for group in groups)
+        if len(lost) > self.grpo.unscorable_limit * count:
+            what = f"{len(lost):,} of {count:,} completions of step {step} cannot be scored; the first: {lost[0]}"
+            raise EnvironmentFault(what, "Mend the reward or its judge and go on with --resume, or raise grpo.unscorable_limit.")
+
     def _batches(self) -> Generator[Batch]:
         return batches(self.order, self.progress.position, self.config.prompts_per_step, self.loader, self.policy, self.asking)
 
@@ -258,10 +265,14 @@ class Trainer:
         completions: Sequence[Sequence[Completion]],
         advantages_G: Sequence[Sequence[float]] | None,
         reference: Sequence[Sequence[Tensor]] | None = None,
+        groups: Sequence[Group] = (),
     ) -> Lesson:
         flat = [each for group in completions for each in group]
         is_gold = advantages_G is None
         kept = [is_gold or not (self.grpo.mask_truncated and each.stop == "length") for each in flat]
+        if groups:  # of a group with one score there is no lead to learn from
+            told = [not rollout.unscorable and len(group.scored) > 1 for group in groups for rollout in group.rollouts]
+            kept = [keep and is_told for keep, is_told in zip(kept, told, strict=True)]
         aggregation = "token_mean" if is_gold else self.grpo.aggregation
         weights = token_weights([len(each) for each in flat], kept, aggregation, self.grpo.constant_length or self.sampling.max_tokens)
         ends = [0]

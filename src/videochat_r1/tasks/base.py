@@ -4,12 +4,13 @@ A task is one file in this folder that assigns TASK. `judge` is the only place w
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from videochat_r1 import plugins
-from videochat_r1.errors import UsageError
+from videochat_r1.errors import Unscorable
 from videochat_r1.section import Section, refused
 from videochat_r1.types import Answer, Completion, Reading, Rollout, Sample
 
@@ -24,8 +25,9 @@ class Asking(Section):
     timed_boxes: bool = refused(False, "tracking: name the second of each box that is asked for")
 
 
-Reward = Callable[[Reading, Sample, Asking], float]
-"""What one answer earns, 0.0 .. 1.0. A sample whose truth is at fault raises ValueError; a text never does."""
+Reward = Callable[[Reading, Sample, Asking], float | None]
+"""What one answer earns, 0.0 .. 1.0. None, or raising Unscorable, says that it cannot be told. A sample whose truth is at fault raises
+ValueError, whatever the text; a text never does."""
 
 Metric = Callable[[Reading, Sample], tuple[float, float]]
 """One sample's share of a figure: (numerator, denominator). The figure is 100 x the sum of numerators over the sum of denominators."""
@@ -45,6 +47,7 @@ class Task:
     metrics: Mapping[str, Metric]
     trivial: Mapping[str, Trivial] = field(default_factory=dict)
     seconds: Callable[[Sample], tuple[float, ...] | None] = lambda sample: None  # seconds the model must see a frame of
+    prepare: Callable[[Sequence[tuple[Reading, Sample]], Asking], None] | None = None  # sees all answers of a step before the rewards do
 
 
 def load_task(name: str) -> Task:
@@ -54,27 +57,66 @@ def load_task(name: str) -> Task:
     return task
 
 
+NOTES = logging.getLogger("videochat_r1.rewards")
+_told: set[str] = set()  # rewards whose first failure was shown with its traceback
+
+
 def judge(task: Task, sample: Sample, completions: Sequence[Completion], asking: Asking) -> tuple[Rollout, ...]:
     """Completions of one sample with what each earns, in the same order; each depends on nothing but its own text.
 
-    Raises ValueError where the sample's truth is at fault, and UsageError where a reward fails or gives no number from 0 to 1."""
-    rollouts = []
-    for completion in completions:
-        reading = task.read(completion.text, sample, asking)
-        rewards = {name: _earned(name, reward, reading, sample, asking) for name, reward in task.rewards.items()}
-        rollouts.append(Rollout(completion=completion, reading=reading, rewards=rewards))
-    return tuple(rollouts)
+    A reward that fails, or gives no number from 0 to 1, makes the completion unscorable. Raises ValueError where the sample's truth is at
+    fault."""
+    completions = list(completions)
+    readings = [task.read(completion.text, sample, asking) for completion in completions]
+    if task.prepare is not None:
+        task.prepare([(reading, sample) for reading in readings], asking)
+    return tuple(scored(task, sample, completion, reading, asking) for completion, reading in zip(completions, readings, strict=True))
 
 
-def _earned(name: str, reward: Reward, reading: Reading, sample: Sample, asking: Asking) -> float:
+def scored(task: Task, sample: Sample, completion: Completion, reading: Reading, asking: Asking) -> Rollout:
+    """A completion that was read, with what it earns. Raises ValueError where the sample's truth is at fault."""
+    rewards, unscorable = earned(task, sample, reading, asking)
+    return Rollout(completion=completion, reading=reading, rewards=rewards, unscorable=unscorable)
+
+
+def earned(task: Task, sample: Sample, reading: Reading, asking: Asking) -> tuple[dict[str, float], str]:
+    """What one reading earns by name, and why it cannot be scored ("" where it can). Raises ValueError where the truth is at fault."""
+    rewards: dict[str, float] = {}
+    unscorable = ""
+    for name, reward in task.rewards.items():
+        try:
+            rewards[name] = _number(reward(reading, sample, asking))
+        except Unscorable as fault:
+            unscorable = unscorable or f"{name}: {fault.reason}"
+        except Exception as fault:
+            if isinstance(fault, ValueError):
+                _require_sound(reward, sample, asking)
+            unscorable = unscorable or f"{name}: {type(fault).__name__}: {fault}"
+            if name not in _told:
+                _told.add(name)
+                what = "The reward %r failed on sample %s; such completions are left out and counted. It is shown once:"
+                NOTES.warning(what, name, sample.id, exc_info=fault)
+    return rewards, unscorable
+
+
+def _number(value: object) -> float:
+    """A reward's value. Raises Unscorable for what is no number from 0 to 1."""
+    if value is None:
+        raise Unscorable("no score")
     try:
-        earned = float(reward(reading, sample, asking))
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise Unscorable(f"gave a {type(value).__name__}, not a number") from None
+    if not 0.0 <= number <= 1.0:  # nan is not, either
+        raise Unscorable(f"gave {number:g}, which is not from 0 to 1")
+    return number
+
+
+def _require_sound(reward: Reward, sample: Sample, asking: Asking) -> None:
+    """Raises ValueError where a reward has no score for an empty reading either: then it is the truth that is at fault, not the text."""
+    try:
+        reward(Reading(answer=None, reason="no_answer", format_ok=False), sample, asking)
     except ValueError:
-        raise  # the truth's fault, which is the data set's to mend
-    except Exception as fault:
-        raise UsageError(
-            f"The reward {name!r} failed on sample {sample.id}: {type(fault).__name__}: {fault}", "A reward must be total over texts."
-        ) from fault
-    if not 0.0 <= earned <= 1.0:  # nan is not, either
-        raise UsageError(f"The reward {name!r} gave {earned} for sample {sample.id}.", "A reward is a number from 0.0 to 1.0.")
-    return earned
+        raise
+    except Exception:
+        return
