@@ -123,6 +123,17 @@ def test_what_is_not_a_file(tmp_path):
         list(read_items(tmp_path / "trian.json", "list"))
 
 
+def test_a_path_that_is_not_there_suggests_no_name_of_another_kind(tmp_path):
+    """`/nope` once gave "Did you mean opt?": a folder, and no slip of the fingers."""
+    (tmp_path / "opt").mkdir()
+    (tmp_path / "note.md").write_text("")
+    with pytest.raises(DataError, match=r"holds no annotation file"):
+        list(read_items(tmp_path / "nope", "list"))
+    (tmp_path / "test.json").write_text("[]")
+    with pytest.raises(DataError, match=r"holds: test\.json\."):
+        list(read_items(tmp_path / "nope", "list"))
+
+
 def test_one_line_of_megabytes_is_read_in_no_time(tmp_path):
     rows = [{"id": str(n), "meta": "x" * 50} for n in range(100_000)]
     start = time.process_time()

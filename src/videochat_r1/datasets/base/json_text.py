@@ -5,7 +5,6 @@ a file gives items or a DataError."""
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import stat
@@ -15,8 +14,10 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from videochat_r1.errors import DataError
+from videochat_r1.spelling import near
 
 FILE_LIMIT_BYTES = 2 << 30
+LIKELY = (".json", ".jsonl", ".csv", ".parquet")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
@@ -104,12 +105,19 @@ def read_text(path: Path) -> str:
 
 
 def _near(path: Path) -> str:
+    """The file that was probably meant: one whose name a slip of the fingers turns into this one. Else the annotation files beside it."""
     try:
-        known = [entry.name for entry in path.parent.iterdir()]
+        files = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
     except OSError:
         return f"There is no folder {path.parent} either. Check the path."
-    close = difflib.get_close_matches(path.name, known, n=1, cutoff=0.5)
-    return f"Did you mean {close[0]}?" if close else f"The folder holds: {', '.join(sorted(known)[:8]) or 'nothing'}."
+    if close := near(path.name, files, 1):
+        return f"Did you mean {close[0]}?"
+    likely = sorted(name for name in files if name.endswith(LIKELY))
+    return (
+        f"The folder {path.parent} holds: {', '.join(likely[:8])}."
+        if likely
+        else f"Check the path; {path.parent} holds no annotation file."
+    )
 
 
 def _is_jsonl(text: str, start: int, outermost: str) -> bool:
