@@ -14,9 +14,10 @@ from torch import Tensor
 from videochat_r1.policy.attention import by_layout
 from videochat_r1.policy.families.base import VisionFeatures
 from videochat_r1.policy.model import Policy
-from videochat_r1.policy.shared_prefix import pack, row_hidden
+from videochat_r1.policy.shared_prefix import row_hidden
+from videochat_r1.rollout._prefixes import SharedPromptRow, pack_shared, shared_prefixes
 from videochat_r1.rollout._sampler import choose, uniforms
-from videochat_r1.rollout._tails import PromptRow, Tails
+from videochat_r1.rollout._tails import Tails
 from videochat_r1.rollout.base import Sampling, completion_seed
 from videochat_r1.types import Completion, Prompt
 
@@ -42,8 +43,9 @@ class NativeEngine:
     ) -> list[list[Completion]]:
         """per_prompt completions of each prompt; completion g is drawn with `completion_seed(seed, g)`.
 
-        features: of each prompt's video, where they are at hand; else the tower runs once for each prompt. Counts "prefills" in the
-        policy's counters. Raises ValueError where prompts, seeds and features differ in number."""
+        features: of each prompt's video, where they are at hand; else the tower runs once for each prompt. Neighbours given the very same
+        features, whose prompts begin alike up to behind the video, have that beginning read once. Counts "prefills" in the policy's
+        counters. Raises ValueError where prompts, seeds and features differ in number."""
         if len(seeds) != len(prompts) or (features is not None and len(features) != len(prompts)) or per_prompt < 1:
             given = f"{len(prompts)} prompts, {len(seeds)} seeds, {per_prompt} completions of each"
             raise ValueError(f"{given}: one seed and one video a prompt, and a completion at least")
@@ -58,14 +60,14 @@ class NativeEngine:
     def _batch(
         self, prompts: Sequence[Prompt], features: Sequence[VisionFeatures], per_prompt: int, sampling: Sampling, seeds: Sequence[int]
     ) -> list[list[Completion]]:
-        row = PromptRow([len(prompt) for prompt in prompts], self.policy.device)
-        packed = pack(self.policy, prompts, [()] * len(prompts))
-        hidden_LD = row_hidden(self.policy, packed, features, row)
-        self.policy.counters["prefills"] += len(prompts)
-        ends_N = torch.tensor([place.split - 1 for place in row.row.places], device=self.policy.device)
+        shared = shared_prefixes(self.policy, prompts, features)
+        row = SharedPromptRow(prompts, shared, self.policy.device)
+        packed = pack_shared(self.policy, prompts, shared)
+        hidden_LD = row_hidden(self.policy, packed, [features[group.first] for group in shared], row)
+        self.policy.counters["prefills"] += len(shared)
         drawing = _Drawing(self.policy, prompts, per_prompt, sampling, seeds, self._never)
         tails = Tails(row, per_prompt)
-        logits_BV = self._head(hidden_LD[ends_N]).repeat_interleave(per_prompt, 0)
+        logits_BV = self._head(hidden_LD[row.ends_N]).repeat_interleave(per_prompt, 0)
         del hidden_LD, packed
         while drawing.draw(logits_BV):
             kept = drawing.thin(tails.count, tails.per_prompt)
