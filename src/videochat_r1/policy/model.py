@@ -82,14 +82,21 @@ class Policy(Processing):
         return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
 
     def vision(self, prompts: Sequence[Prompt]) -> list[VisionFeatures]:
-        """What the tower makes of each prompt's video, in one pass for all of them. Carries a graph only where the tower is trained and
-        gradients are on. Counted a prompt at a time under "vision_passes"."""
-        if not prompts:
-            return []
+        """What the tower makes of each prompt's video, counted a prompt at a time under "vision_passes".
+
+        A trained tower, where gradients are on, takes all videos in one pass and its features carry their graph. Without a graph each
+        video goes alone: it fills the device by itself, its memory is that of one, and what comes out depends on no other video, so it
+        can be kept (feature_cache.py)."""
         self.counters["vision_passes"] += len(prompts)
+        if prompts and torch.is_grad_enabled() and self.trains_vision:
+            return self._see(prompts)
+        with torch.no_grad():
+            return [self._see([prompt])[0] for prompt in prompts]
+
+    def _see(self, prompts: Sequence[Prompt]) -> list[VisionFeatures]:
         patches = torch.cat([prompt.patches.to(self.device, non_blocking=True) for prompt in prompts])
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_vision):
-            return self.family.vision(self.base, patches, [prompt.grid_thw for prompt in prompts])
+        grids = [prompt.grid_thw for prompt in prompts]
+        return self.family.vision(self.base, patches, grids, use_tables=self.config.vision_path == "fast")
 
     @contextmanager
     def reference(self) -> Iterator[Policy]:

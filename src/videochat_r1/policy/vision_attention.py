@@ -1,10 +1,15 @@
-"""Vision attention with windows of equal length in one call.
+"""Vision attention with windows of any lengths in one call.
 
-The stock towers cut their sequence into windows and, but for flash kernels, attend to each in a Python loop: hundreds of small calls a
-layer. Here windows of one length are a batch of one call to PyTorch's attention, on any device, in any dtype, with gradients."""
+The stock towers cut their sequence into windows (parts of a picture in most layers of Qwen2.5-VL; a whole picture, one moment of the
+video, in its other layers and in all of Qwen3-VL) and, but for flash kernels, attend to each in a Python loop: hundreds of small calls a
+layer. Here a GPU takes all windows of a layer in one variable-length call, and any other device or type takes windows of one length as a
+batch of one call. The result is that of the loop, with gradients."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,6 +21,10 @@ from transformers import AttentionInterface
 # The stock towers hand over the window bounds, instead of looping themselves, to implementations with "flash" in their name.
 NAME = "windows_like_flash"
 _plans: WeakIdKeyDictionary = WeakIdKeyDictionary()  # bounds -> windows; a layer's bounds are its neighbours' too
+_longest: WeakIdKeyDictionary = WeakIdKeyDictionary()  # bounds -> length of the longest window
+
+Varlen = Callable[[Tensor, Tensor, Tensor, Tensor, int, float], Tensor]
+"""(query, key, value (S, heads, width), int32 bounds, longest window, scale) -> (S, heads, width)."""
 
 
 def batch_windows(tower: Any, enabled: bool) -> None:
@@ -32,6 +41,11 @@ def attend_windows(
 ) -> tuple[Tensor, None]:
     """Attention of every token to its own window. query, key, value: (1, heads, S, width); cu_seq_lens_q: the windows' bounds in the
     sequence, from 0 to S. Returns (1, S, heads, width), as transformers asks of an attention implementation."""
+    if varlen := varlen_for(query):
+        if (longest := _longest.get(cu_seq_lens_q)) is None:
+            longest = _longest[cu_seq_lens_q] = int(cu_seq_lens_q.diff().max())
+        q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
+        return varlen(q, k, v, cu_seq_lens_q.to(torch.int32), longest, scaling)[None], None
     windows = _plans.get(cu_seq_lens_q)
     if windows is None:
         windows = _plans[cu_seq_lens_q] = plan_windows(cu_seq_lens_q)
@@ -57,3 +71,39 @@ def plan_windows(bounds: Tensor) -> int | list[Tensor]:
         return int(distinct[0])
     starts = bounds[:-1].to(torch.int64)
     return [starts[lengths == length][:, None] + torch.arange(length, device=bounds.device) for length in distinct]
+
+
+def varlen_for(query: Tensor) -> Varlen | None:
+    """The variable-length kernel for these tensors; None where PyTorch has none (a CPU, float32, an old GPU)."""
+    if query.device.type != "cuda" or query.dtype not in (torch.bfloat16, torch.float16) or torch.version.hip is not None:
+        return None
+    width = query.shape[-1]
+    if width % 8 or width > 256 or torch.cuda.get_device_capability(query.device)[0] < 8:
+        return None
+    return varlen_by_name() or varlen_by_operator
+
+
+@cache
+def varlen_by_name() -> Varlen | None:
+    """PyTorch's public function, where this torch has one that takes a scale; it picks the kernel that is best on the card."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    takes = inspect.signature(varlen_attn).parameters
+    if "scale" not in takes or "is_causal" in takes:
+        return None  # before it had its present form: the operator underneath is the same in all versions
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, longest: int, scale: float) -> Tensor:
+        out = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scale)
+        assert isinstance(out, Tensor)
+        return out
+
+    return attend
+
+
+def varlen_by_operator(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, longest: int, scale: float) -> Tensor:
+    """The flash operator that carries its own gradient."""
+    found = torch.ops.aten._flash_attention_forward(q, k, v, bounds, bounds, longest, longest, 0.0, False, False, scale=scale)
+    out: Tensor = found[0]
+    return out

@@ -37,8 +37,11 @@ class Family(ABC):
         """Rotary positions (3, P), equal to the stock model's get_rope_index for a prompt with one video (times_s: one a frame)."""
 
     @abstractmethod
-    def vision(self, model: Any, patches: Tensor, grids_thw: Sequence[tuple[int, int, int]]) -> list[VisionFeatures]:
-        """The vision tower over the patches of several videos, in one call."""
+    def vision(
+        self, model: Any, patches: Tensor, grids_thw: Sequence[tuple[int, int, int]], *, use_tables: bool = True
+    ) -> list[VisionFeatures]:
+        """The vision tower over the patches of several videos, in one call. use_tables: take what depends on the grids alone from
+        vision_tables, instead of letting the tower compute it again."""
 
     @abstractmethod
     def hidden(

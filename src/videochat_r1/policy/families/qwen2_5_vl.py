@@ -11,6 +11,7 @@ from torch import Tensor
 
 from videochat_r1.policy.families._mrope import rotary_positions
 from videochat_r1.policy.families.base import Family, VisionFeatures
+from videochat_r1.policy.vision_tables import tables_of
 
 STAMP_SLACK_S = 1e-3
 """Matroska rounds time stamps to a millisecond: a moment that lies within one below a tick belongs to the tick."""
@@ -49,10 +50,13 @@ class Qwen2_5_VL(Family):
         merge = vision.spatial_merge_size
         return rotary_positions(ids_P, config.video_token_id, [(ticks, rows // merge, columns // merge)])
 
-    def vision(self, model: Any, patches: Tensor, grids_thw: Sequence[tuple[int, int, int]]) -> list[VisionFeatures]:
+    def vision(
+        self, model: Any, patches: Tensor, grids_thw: Sequence[tuple[int, int, int]], *, use_tables: bool = True
+    ) -> list[VisionFeatures]:
         tower = model.model.visual
         grids = torch.tensor(grids_thw, dtype=torch.int64, device=patches.device)
-        seen = tower(patches.to(tower.dtype), grid_thw=grids, return_dict=True)
+        tables = tables_of(tower, grids_thw, patches.device) if use_tables else {}
+        seen = tower(patches.to(tower.dtype), grid_thw=grids, return_dict=True, **tables)
         sizes = [t * h * w // tower.spatial_merge_size**2 for t, h, w in grids_thw]
         return [VisionFeatures(embeds_VD=embeds_VD) for embeds_VD in seen.pooler_output.split(sizes)]
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from videochat_r1.policy.families._mrope import rotary_positions
 from videochat_r1.policy.families.base import Family, VisionFeatures
+from videochat_r1.policy.vision_tables import tables_of
 
 
 class Qwen3_VL(Family):
@@ -41,10 +42,13 @@ class Qwen3_VL(Family):
         (moments, rows, columns), merge = grid_thw, config.vision_config.spatial_merge_size
         return rotary_positions(ids_P, config.video_token_id, [((0,), rows // merge, columns // merge)] * moments)
 
-    def vision(self, model: Any, patches: Tensor, grids_thw: Sequence[tuple[int, int, int]]) -> list[VisionFeatures]:
+    def vision(
+        self, model: Any, patches: Tensor, grids_thw: Sequence[tuple[int, int, int]], *, use_tables: bool = True
+    ) -> list[VisionFeatures]:
         tower = model.model.visual
         grids = torch.tensor(grids_thw, dtype=torch.int64, device=patches.device)
-        seen = tower(patches.to(tower.dtype), grid_thw=grids, return_dict=True)
+        tables = tables_of(tower, grids_thw, patches.device) if use_tables else {}
+        seen = tower(patches.to(tower.dtype), grid_thw=grids, return_dict=True, **tables)
         sizes = [t * h * w // tower.spatial_merge_size**2 for t, h, w in grids_thw]
         deeper = zip(*(layer.split(sizes) for layer in seen.deepstack_features), strict=True)
         rows = list(deeper) or [()] * len(sizes)
