@@ -87,12 +87,23 @@ class Completion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a judge found in one caption, or why it could not be judged."""
+
+    told: tuple[bool, ...] = ()  # of each true event: the caption entails it
+    claims: tuple[str, ...] | None = None  # the events that the caption tells; None where nobody asked
+    borne_out: tuple[bool, ...] | None = None  # of each of those: the true description entails it
+    failure: str = ""  # a short code; then there is nothing else
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reading:
     """What a task made of one text. Model output is data: reading never raises."""
 
     answer: Answer | None
     reason: str  # why there is no answer, as a short code; "" where there is one
     format_ok: bool  # the whole text has the form that was asked for
+    verdict: Verdict | None = None  # of a judge, for tasks that need one; None where it was not asked
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
