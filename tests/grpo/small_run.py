@@ -72,7 +72,7 @@ def small_trainer(folder, *, policy=None, sources=None, train=None, grpo=None, e
         folder=folder,
         asking=Asking(),
         sampling=Sampling(**{"max_tokens": 6, **(sampling or {})}),
-        grpo=GrpoConfig(**{"group_size": 2, **(grpo or {})}),
+        grpo=GrpoConfig(**{"group_size": 2, "reward_deadline_s": 0.0, **(grpo or {})}),
         train=TrainConfig(**{"steps": 4, "prompts_per_step": 2, "lr": 1e-2, "checkpoint_every": 1, **(train or {})}),
         on_step=on_step,
         **options,

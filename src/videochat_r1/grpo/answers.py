@@ -10,41 +10,41 @@ from torch import Tensor
 
 from videochat_r1.errors import DataError
 from videochat_r1.grpo.batches import Batch, task_of
-from videochat_r1.grpo.order import Turn
 from videochat_r1.policy.model import Policy
 from videochat_r1.policy.prompt import encode_text
+from videochat_r1.tasks._apart import apart
 from videochat_r1.tasks.base import Asking, scored
-from videochat_r1.types import Completion, Group, Reading, Rollout
+from videochat_r1.types import Completion, Group
 
 MEND = "Look at it with `videochat-r1 data check`."
 
 
-def judged(batch: Batch, completions: Sequence[Sequence[Completion]], asking: Asking) -> list[Group]:
+def judged(batch: Batch, completions: Sequence[Sequence[Completion]], asking: Asking, deadline_s: float = 0.0) -> list[Group]:
     """Each prompt's completions with what they earn. All are read first, so that a task may prepare for them in one go.
 
-    Raises DataError, naming the sample, for a truth at fault."""
+    deadline_s: seconds for each completion of a task in a file of the user's own, which is read and scored in a process of its own; 0
+    scores it here, without a deadline. Raises DataError, naming the sample, for a truth at fault."""
+    is_apart = [deadline_s > 0 and turn.sample.task.endswith(".py") for turn in batch.turns]
     readings = [
-        [task_of(turn).read(completion.text, turn.sample, asking) for completion in own]
-        for turn, own in zip(batch.turns, completions, strict=True)
+        [] if is_own else [task_of(turn).read(completion.text, turn.sample, asking) for completion in own]
+        for turn, own, is_own in zip(batch.turns, completions, is_apart, strict=True)
     ]
     for name in dict.fromkeys(batch.tasks):
         own_turns = [(turn, read) for turn, read in zip(batch.turns, readings, strict=True) if turn.sample.task == name]
-        if (prepare := task_of(own_turns[0][0]).prepare) is not None:
+        if (prepare := task_of(own_turns[0][0]).prepare) is not None and any(read for _, read in own_turns):
             prepare([(reading, turn.sample) for turn, read in own_turns for reading in read], asking)
-    return [
-        Group(sample=turn.sample, prompt=prompt, rollouts=_scored(turn, own, read, asking))
-        for turn, prompt, own, read in zip(batch.turns, batch.prompts, completions, readings, strict=True)
-    ]
-
-
-def _scored(turn: Turn, completions: Sequence[Completion], readings: Sequence[Reading], asking: Asking) -> tuple[Rollout, ...]:
-    try:
-        return tuple(
-            scored(task_of(turn), turn.sample, completion, reading, asking)
-            for completion, reading in zip(completions, readings, strict=True)
-        )
-    except ValueError as error:
-        raise DataError(f"Sample {turn.sample.id}: its truth cannot be scored: {error}", MEND) from error
+    groups = []
+    for turn, prompt, own, read in zip(batch.turns, batch.prompts, completions, readings, strict=True):
+        try:
+            if read:
+                task = task_of(turn)
+                scores = [scored(task, turn.sample, each, reading, asking) for each, reading in zip(own, read, strict=True)]
+            else:
+                scores = [apart(turn.sample.task).rollout(turn.sample, each, asking, deadline_s) for each in own]
+        except ValueError as error:
+            raise DataError(f"Sample {turn.sample.id}: its truth cannot be scored: {error}", MEND) from error
+        groups.append(Group(sample=turn.sample, prompt=prompt, rollouts=tuple(scores)))
+    return groups
 
 
 def rewards_of(group: Group) -> Tensor:

@@ -32,6 +32,9 @@ class GrpoConfig(Section):
     clip_high: float = warned(0.2, "the ratio is held below 1 + clip_high; DAPO's clip-higher is 0.28", ge=0.0)
     kl_weight: float = warned(0.04, "weight of the KL to the reference (k3), per token; 0 loads no reference", ge=0.0)
     updates_per_batch: int = refused(1, "optimizer steps on each batch of completions; more than one is held by the ratio's clip", ge=1)
+    reward_deadline_s: float = free(
+        10.0, "seconds that the rewards of a task in a .py file may take over one completion; 0: no limit, in the trainer's process", ge=0.0
+    )
     unscorable_limit: float = free(
         0.5, "stop where a larger share of a step's completions cannot be scored (a judge that is out, a reward that fails)", ge=0.0, le=1.0
     )

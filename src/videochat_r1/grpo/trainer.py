@@ -147,7 +147,7 @@ class Trainer:
             with clock("rollout"):
                 completions = self._complete(batch, features)
             with clock("reward"):
-                groups = judged(batch, completions, self.asking)
+                groups = judged(batch, completions, self.asking, self.grpo.reward_deadline_s)
                 self._require_scored(step, groups)
                 advantages_G = advantages(batch.tasks, [rewards_of(group) for group in groups], self.grpo, self.scales)
             with clock("reference"):
