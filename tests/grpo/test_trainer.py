@@ -39,7 +39,7 @@ def same(first, second):
 def test_one_decode_one_vision_pass_one_prefill(tmp_path):
     trainer = run_in(tmp_path, train={"steps": 3, "prompts_per_step": 2}, sources=[Source(samples=letters(6))])
     assert trainer.policy.counters == {"vision_passes": 6, "prefills": 6}
-    assert 6 <= trainer.loader.counters["decodes"] <= 8  # two clips are decoded ahead
+    assert 6 <= trainer.loader.counters["decodes"] <= 11  # a batch is rendered ahead, one prompt in work, two clips decoded ahead
     for row in timeless(tmp_path):
         assert row["counts/vision_passes"] == row["counts/prefills"] == 2
 

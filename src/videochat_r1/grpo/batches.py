@@ -1,13 +1,15 @@
-"""From the order of samples to the batches of prompts that steps take, clips decoded ahead of their use."""
+"""From the order of samples to the batches of prompts that steps take, decoded and rendered while the step before works."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from videochat_r1.errors import DataError, VideoError
+from videochat_r1.grpo.ahead import ahead
 from videochat_r1.grpo.order import Order, Turn
 from videochat_r1.policy.model import Policy
 from videochat_r1.policy.prompt import render
@@ -33,8 +35,32 @@ class Batch:
 def batches(order: Order, position: int, size: int, loader: ClipLoader, policy: Policy, asking: Asking) -> Generator[Batch]:
     """Batches of `size` prompts from a position of the order on, without end. A sample whose video cannot be used is passed over.
 
+    The next batch is decoded and rendered in a thread while the step works on this one.
     Raises DataError where a whole epoch of samples has no usable video, VideoError where the recipe says to stop at the first.
     """
+    turns: list[Turn] = []
+    prompts: list[Prompt] = []
+    unusable = in_a_row = 0
+    with closing(ahead(rendered(order, position, loader, policy, asking), depth=size)) as ready:
+        for turn, prompt in ready:
+            if isinstance(prompt, VideoError):
+                unusable, in_a_row = unusable + 1, in_a_row + 1
+                if in_a_row >= len(order):
+                    raise DataError(f"Not one of {in_a_row} samples in a row has a usable video; the last: {prompt.what}", prompt.mend)
+                continue
+            in_a_row = 0
+            turns.append(turn)
+            prompts.append(prompt)
+            if len(turns) == size:
+                yield Batch(turns=turns, prompts=prompts, position=turn.position + 1, unusable=unusable)
+                turns, prompts, unusable = [], [], 0
+
+
+def rendered(
+    order: Order, position: int, loader: ClipLoader, policy: Policy, asking: Asking
+) -> Generator[tuple[Turn, Prompt | VideoError]]:
+    """Each turn with its prompt, or with why there is none; in order, without end. Patches for a GPU lie in pinned memory, so that they
+    are copied while it works."""
     waiting: deque[Turn] = deque()
 
     def items() -> Iterator[tuple[Task, Sample]]:
@@ -42,22 +68,14 @@ def batches(order: Order, position: int, size: int, loader: ClipLoader, policy: 
             waiting.append(turn)
             yield task_of(turn), turn.sample
 
-    turns: list[Turn] = []
-    prompts: list[Prompt] = []
-    unusable = in_a_row = 0
+    pins = policy.device.type == "cuda"
     for (task, sample), clip in prefetch(loader, items(), loader.config.prefetch_clips, loader.config.prefetch_threads):
         turn = waiting.popleft()
         if isinstance(clip, VideoError):
-            unusable, in_a_row = unusable + 1, in_a_row + 1
-            if in_a_row >= len(order):
-                raise DataError(f"Not one of {in_a_row} samples in a row has a usable video; the last: {clip.what}", clip.mend)
+            yield turn, clip
             continue
-        in_a_row = 0
-        turns.append(turn)
-        prompts.append(render(policy, task, sample, clip, asking))
-        if len(turns) == size:
-            yield Batch(turns=turns, prompts=prompts, position=turn.position + 1, unusable=unusable)
-            turns, prompts, unusable = [], [], 0
+        prompt = render(policy, task, sample, clip, asking)
+        yield turn, replace(prompt, patches=prompt.patches.pin_memory()) if pins else prompt
 
 
 def task_of(turn: Turn) -> Task:
