@@ -7,12 +7,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from videochat_r1 import plugins
 from videochat_r1.errors import Unscorable
 from videochat_r1.section import Section, refused
 from videochat_r1.types import Answer, Completion, Reading, Rollout, Sample
+
+if TYPE_CHECKING:
+    from videochat_r1.judge.base import Judge
 
 
 class Asking(Section):
@@ -36,6 +39,18 @@ Trivial = Callable[[Sequence[Sample]], Callable[[Sample], Answer]]
 """An answer without a look at the video: fitted on training samples (there may be none), then called for each sample."""
 
 
+Consult = Callable[[Sequence[tuple[Reading, Sample]], "Judge", bool], list[Reading]]
+"""(answers with their samples, judge, whether precision is asked for too) -> the same readings with the judge's verdicts."""
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A figure that is made of others, such as the F1 of two means."""
+
+    of: tuple[str, ...]  # names of metrics
+    combine: Callable[..., float]  # their values in per cent -> this one's
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """One kind of question. See docs/tour.md for one written from scratch in 20 lines."""
@@ -48,6 +63,8 @@ class Task:
     trivial: Mapping[str, Trivial] = field(default_factory=dict)
     seconds: Callable[[Sample], tuple[float, ...] | None] = lambda sample: None  # seconds the model must see a frame of
     prepare: Callable[[Sequence[tuple[Reading, Sample]], Asking], None] | None = None  # sees all answers of a step before the rewards do
+    consult: Consult | None = None  # for rewards that rest on a judge: called once for all answers of a step
+    derived: Mapping[str, Derived] = field(default_factory=dict)
 
 
 def load_task(name: str) -> Task:
@@ -59,6 +76,24 @@ def load_task(name: str) -> Task:
 
 NOTES = logging.getLogger("videochat_r1.rewards")
 _told: set[str] = set()  # rewards whose first failure was shown with its traceback
+
+
+def consulted(items: Sequence[tuple[Reading, Sample]], judge: Judge | None, *, precision: bool) -> list[Reading]:
+    """The readings, those of tasks that rest on a judge with its verdicts: one batch a task. judge: None: by words (judge/offline.py).
+
+    Raises what the judge raises: faults that the user must mend."""
+    readings = [reading for reading, _ in items]
+    for name in dict.fromkeys(sample.task for _, sample in items):
+        if name.endswith(".py") or (consult := load_task(name).consult) is None:  # a user's own tasks have no judge but their own
+            continue
+        if judge is None:
+            from videochat_r1.judge.offline import OfflineJudge
+
+            judge = OfflineJudge()
+        places = [place for place, (_, sample) in enumerate(items) if sample.task == name]
+        for place, reading in zip(places, consult([items[place] for place in places], judge, precision), strict=True):
+            readings[place] = reading
+    return readings
 
 
 def judge(task: Task, sample: Sample, completions: Sequence[Completion], asking: Asking) -> tuple[Rollout, ...]:
