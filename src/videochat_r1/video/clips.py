@@ -16,7 +16,7 @@ from videochat_r1.types import Clip, Sample
 from videochat_r1.video.decode import decode
 from videochat_r1.video.probe import probe
 from videochat_r1.video.resize import Geometry
-from videochat_r1.video.sampling import FramePlan, VideoConfig, VideoInfo, plan_frames
+from videochat_r1.video.sampling import FramePlan, VideoConfig, VideoInfo, plan_frames, window_of
 
 if TYPE_CHECKING:
     from videochat_r1.tasks.base import Task
@@ -83,14 +83,17 @@ class ClipLoader:
         self._known: dict[tuple[object, ...], VideoInfo | VideoError] = {}
         self._lock = threading.Lock()
 
-    def info(self, path: str) -> VideoInfo:
-        """What is known of a video; each file is probed once as long as its size and time of change stay. Raises VideoError."""
-        key = _signature(path)
+    def info(self, path: str, picture_fps: float | None = None) -> VideoInfo:
+        """What is known of a video; each file is probed once as long as its size and time of change stay. Raises VideoError.
+
+        picture_fps: the rate of a folder of numbered pictures, where it is not the configuration's."""
+        picture_fps = picture_fps or self.config.picture_fps
+        key = (*_signature(path), picture_fps)
         with self._lock:
             known = self._known.get(key)
         if known is None:
             try:
-                known = probe(path, picture_fps=self.config.picture_fps)
+                known = probe(path, picture_fps=picture_fps)
             except VideoError as error:
                 known = error
             with self._lock:
@@ -104,13 +107,19 @@ class ClipLoader:
 
     def plan(self, task: Task, sample: Sample) -> FramePlan:
         """The frames that the sample's task needs; nothing is decoded but what a probe looks at. Raises VideoError."""
-        return plan_frames(self.info(sample.video), self.config, self.geometry, task.seconds(sample))
+        return self._plan(self._info_of(sample), task, sample)
+
+    def _info_of(self, sample: Sample) -> VideoInfo:
+        return self.info(sample.video, picture_fps_of(sample))
+
+    def _plan(self, info: VideoInfo, task: Task, sample: Sample) -> FramePlan:
+        return plan_frames(info, self.config, self.geometry, task.seconds(sample), window_of(sample))
 
     def load(self, task: Task, sample: Sample) -> Clip:
         """The sample's clip. A video that cannot be used is noted in `quarantine` and raised as VideoError."""
         try:
-            info = self.info(sample.video)
-            plan = plan_frames(info, self.config, self.geometry, task.seconds(sample))
+            info = self._info_of(sample)
+            plan = self._plan(info, task, sample)
             self._note(sample, info)
             with self._lock:
                 self.counters["decodes"] += 1
@@ -127,12 +136,18 @@ class ClipLoader:
             with self._lock:
                 self.counters["truncated_kept"] += 1
             self.quarantine.add(sample, "truncated", f"{info.path} ends at {info.duration_s:.1f} s of {info.declared_s:.1f} s.", kept=True)
-        stated_s = sample.duration_s
+        stated_s = None if window_of(sample) else sample.duration_s  # that of a window is its own
         if stated_s is not None and abs(stated_s - info.duration_s) > max(0.5, 0.1 * info.duration_s):
             with self._lock:
                 self.counters["duration_mismatch"] += 1
             what = f"{info.path} is {info.duration_s:.1f} s long, its annotation says {stated_s:.1f} s."
             self.quarantine.add(sample, "duration_mismatch", what, kept=True)
+
+
+def picture_fps_of(sample: Sample) -> float | None:
+    """The rate of a sample's folder of pictures, where the data set states it (meta "picture_fps"); None where it does not."""
+    rate = sample.meta.get("picture_fps")
+    return float(rate) if isinstance(rate, int | float) and not isinstance(rate, bool) and 0.0 < rate < 1e4 else None
 
 
 def _signature(path: str) -> tuple[object, ...]:

@@ -35,7 +35,7 @@ TIE_S = 1e-6
 
 
 def decode(info: VideoInfo, plan: FramePlan, *, threads: int = 1, keep_truncated: bool = False) -> Clip:
-    """The frames of a plan: uint8 RGB (N, 3, height_px, width_px), with the second of each.
+    """The frames of a plan: uint8 RGB (N, 3, height_px, width_px), with the second of each; of a plan with a window, from its start.
 
     keep_truncated: use what is there of a file that ends before 0.9 of its stated length, its last frame repeated, instead of refusing it.
     Raises VideoError (codes in source.py). Safe in several threads at once: each call has its own container and decoder.
@@ -48,18 +48,18 @@ def decode(info: VideoInfo, plan: FramePlan, *, threads: int = 1, keep_truncated
     times_s: list[float] = []
     rgb = RgbReader()
     previous: VideoFrame | None = None
-    with closing(_chosen(info, plan.times_s, threads)) as chosen:
+    start_s, end_s = plan.window_s or (0.0, info.duration_s)
+    with closing(_chosen(info, [start_s + second for second in plan.times_s], threads)) as chosen:
         for row, (second, frame) in enumerate(chosen):
             if frame is previous:
                 frames_NCHW[row] = frames_NCHW[row - 1]
             else:
                 check_size(info.path, frame.width, frame.height)
                 frames_NCHW[row] = resize_frame(rgb(frame), plan.height_px, plan.width_px)
-            times_s.append(second)
+            times_s.append(max(second - start_s, 0.0))
             previous = frame
-    return Clip(
-        frames_NCHW=frames_NCHW, times_s=tuple(times_s), duration_s=info.duration_s, source_size=(info.width, info.height), path=info.path
-    )
+    size = (info.width, info.height)
+    return Clip(frames_NCHW=frames_NCHW, times_s=tuple(times_s), duration_s=end_s - start_s, source_size=size, path=info.path)
 
 
 def _chosen(info: VideoInfo, wanted_s: Sequence[float], threads: int) -> Generator[tuple[float, VideoFrame]]:
