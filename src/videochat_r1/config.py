@@ -22,10 +22,18 @@ from videochat_r1.grpo.config import GrpoConfig, TrainConfig
 from videochat_r1.policy.config import PolicyConfig
 from videochat_r1.rollout.base import RolloutConfig
 from videochat_r1.section import Section, refused, warned
-from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base import Asking, chosen_rewards, load_task, short_name
 from videochat_r1.video.sampling import VideoConfig
 
-PATHS = (("policy", "path"), ("data", "annotations"), ("data", "videos"), ("test", "annotations"), ("test", "videos"))
+PATHS = (
+    ("policy", "path"),
+    ("data", "annotations"),
+    ("data", "videos"),
+    ("test", "annotations"),
+    ("test", "videos"),
+    ("data", "subtitles"),
+    ("test", "subtitles"),
+)
 PLUGINS = (("data", "name"), ("data", "task"), ("test", "name"), ("test", "task"), ("rollout", "engine"))
 
 
@@ -225,3 +233,13 @@ def _require_known(recipe: Recipe, place: Callable[[checking.Path], str]) -> Non
                 raise UsageError(f"{place(path)}{checking.dotted(path)}: no file {name}.", mend)
         elif name and name not in (known := plugins.names(kind)):
             raise UsageError(f"{place(path)}{checking.dotted(path)}: nothing is named {name!r}.", plugins.nearest(name, known))
+    own = {short_name(source.task): source.task for source in (*recipe.data, *recipe.test) if source.task.endswith(".py")}
+    for name in recipe.asking.rewards:
+        at: checking.Path = ("asking", "rewards", name)
+        if name not in own and name not in (known := plugins.names("tasks")):
+            mend = plugins.nearest(name, sorted({*known, *own}))
+            raise UsageError(f"{place(at)}{checking.dotted(at)}: no task is named {name!r}.", mend)
+        try:
+            chosen_rewards(load_task(own.get(name, name)), name, recipe.asking)
+        except UsageError as fault:
+            raise UsageError(f"{place(at)}{fault.what}", fault.mend) from None

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from videochat_r1.grpo.update import Watched
+from videochat_r1.tasks.base import short_name
 from videochat_r1.types import Completion, Group
 
 
@@ -135,11 +136,6 @@ def machine_figures() -> dict[str, float]:
         figures["memory/gpu_peak_mb"] = torch.cuda.max_memory_allocated() / 2**20
         torch.cuda.reset_peak_memory_stats()
     return figures
-
-
-def short_name(task: str) -> str:
-    """A task's name in metrics; of a task in a file of the user's own, the file's name."""
-    return task.rsplit("/", 1)[-1].removesuffix(".py")
 
 
 def _mean(tensors: Sequence[Tensor]) -> float:

@@ -49,6 +49,23 @@ def box_iou(predicted: Box, truth: Box) -> float:
     return min(1.0, shared / (_area(predicted) + _area(truth) - shared))
 
 
+def box_giou(predicted: Box, truth: Box) -> float:
+    """Generalised IoU of two boxes, mapped to 0.0 .. 1.0: (1 + IoU - (H - U) / H) / 2, with U the area of their union and H of the smallest
+    box around both. 1.0 for the same box, 0.5 for two that touch side by side, towards 0.0 the further they are apart.
+
+    A reversed or empty prediction covers nothing and scores 0.0; such a truth, or one outside the picture, raises ValueError.
+    Source: Rezatofighi et al. 2019, "Generalized Intersection over Union", arXiv:1902.09630 (there from -1 to 1)."""
+    shared = box_iou(predicted, truth)
+    ours, theirs = (_area(box) if box[0] < box[2] and box[1] < box[3] else 0.0 for box in (predicted, truth))
+    if ours <= 0.0:
+        return 0.0
+    if shared == 1.0:
+        return 1.0
+    union = (ours + theirs) / (1.0 + shared)  # from IoU = I / U and U = A + B - I
+    hull = _area((min(predicted[0], truth[0]), min(predicted[1], truth[1]), max(predicted[2], truth[2]), max(predicted[3], truth[3])))
+    return min(1.0, max(0.0, (1.0 + shared - (hull - union) / hull) / 2))
+
+
 def box_ious(predicted: Sequence[Box] | None, truth: Sequence[Box]) -> list[float]:
     """IoU of each box with its counterpart; all 0.0 where nothing, or another number of boxes, was predicted.
 

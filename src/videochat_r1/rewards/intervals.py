@@ -112,6 +112,59 @@ def union_ious(predicted: Sequence[Span], truth: Sequence[Span]) -> list[float]:
     return scores
 
 
+def timestamp_tiou(predicted: Span, truth: Span, duration_s: float) -> float:
+    """IoU of two spans, lessened by how far each end is from the true one: IoU x (1 - |start - start'| / d) x (1 - |end - end'| / d).
+
+    duration_s: d, of the video; an end that is further off than that earns 0.0. Raises ValueError on a truth at fault, and where the
+    duration is not above 0. Source: the timestamp-aware IoU of Time-R1, Wang et al. 2025, arXiv:2503.13377, section 3.2; its released
+    code does not hold the two factors above 0."""
+    if not (math.isfinite(duration_s) and duration_s > 0):
+        raise ValueError(f"A duration of {duration_s} s measures no distance.")
+    share = tiou(predicted, truth)
+    for ours, theirs in zip(predicted, truth, strict=True):
+        share *= max(0.0, 1.0 - abs(ours - theirs) / duration_s)
+    return share
+
+
+def wasserstein_s(first: Sequence[Span], second: Sequence[Span]) -> float:
+    """The 1-D Wasserstein distance (earth mover's) of two sets of spans, in seconds: the mean way that the seconds of one, spread evenly
+    over it, have to go to lie evenly over the other. 0.0 for the same seconds; of two spans of the same length their distance.
+
+    It is the integral of |F - G|, of the two cumulative distributions, which are straight between the ends of spans; so it is exact.
+    Raises ValueError where one of the sets covers nothing. Source: Vallender 1974, "Calculation of the Wasserstein distance between
+    probability distributions on the line"."""
+    sets = merged(first), merged(second)
+    lengths = [total_length(spans) for spans in sets]
+    if not all(lengths):
+        raise ValueError("A set of spans that covers nothing lies nowhere.")
+    ends = sorted({end for spans in sets for span in spans for end in span})
+    gaps = []
+    for end in ends:
+        ours, theirs = (sum(overlap((ends[0], end), span) for span in spans) / length for spans, length in zip(sets, lengths, strict=True))
+        gaps.append(ours - theirs)
+    return math.fsum(_area_s(gaps[k], gaps[k + 1], ends[k + 1] - ends[k]) for k in range(len(ends) - 1))
+
+
+def _area_s(before: float, after: float, width_s: float) -> float:
+    """The area between zero and a straight line that goes from `before` to `after`."""
+    if before * after >= 0.0:
+        return (abs(before) + abs(after)) / 2 * width_s
+    return (before * before + after * after) / (abs(before) + abs(after)) / 2 * width_s  # two triangles
+
+
+def span_closeness(predicted: Sequence[Span], truth: Sequence[Span], rate: float = 1.0) -> float:
+    """exp(-rate x W1 / L): 1.0 for the same seconds, and above 0.0 however far apart, so that a miss by little is told from one by much.
+
+    W1: `wasserstein_s`; L: the seconds that either set covers. A prediction that covers nothing scores 0.0. Raises ValueError on a truth at
+    fault. Source: the temporal Wasserstein reward of TimeLens2, arXiv:2607.17423; its published training sets rate to 1 and adds tIoU."""
+    theirs = check_spans(truth)
+    ours = merged(predicted)
+    if not ours:
+        return 0.0
+    covered_s = total_length(merged([*ours, *theirs]))
+    return math.exp(-rate * wasserstein_s(ours, theirs) / covered_s)
+
+
 def read_span(text: str) -> Span | str:
     """The one span that an answer names, or the reason why there is none: too_long, digits, no_span, several_spans, bad_number, bad_unit.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from videochat_r1 import plugins
-from videochat_r1.errors import Unscorable
+from videochat_r1.errors import Unscorable, UsageError
 from videochat_r1.section import Section, refused
 from videochat_r1.types import Answer, Completion, Reading, Rollout, Sample
 
@@ -25,6 +25,9 @@ class Asking(Section):
     order: Literal["text_first", "video_first"] = refused("text_first", "what stands first in the user's message (the paper: text)")
     reading: Literal["strict", "released"] = refused("strict", "how answers are read: strict, or as the released code would have paid")
     given_box_scored: bool = refused(False, "tracking: score the given first box too, as the paper does")
+    rewards: dict[str, str] = refused(
+        dict, 'of a task: which of its rewards to train on, such as temporal_grounding = "timestamp_tiou"; left out: the paper\'s'
+    )
     timed_boxes: bool = refused(False, "tracking: name the second of each box that is asked for")
 
 
@@ -59,6 +62,7 @@ class Task:
     read: Callable[[str, Sample, Asking], Reading]  # total: any text gives a Reading
     write: Callable[[Answer, Asking], str]  # an answer in the form that was asked for; read(write(truth)) scores full marks
     rewards: Mapping[str, Reward]  # the total is their sum
+    alternatives: Mapping[str, Mapping[str, Reward]] = field(default_factory=dict)  # name -> other rewards, chosen by asking.rewards
     metrics: Mapping[str, Metric]
     trivial: Mapping[str, Trivial] = field(default_factory=dict)
     seconds: Callable[[Sample], tuple[float, ...] | None] = lambda sample: None  # seconds the model must see a frame of
@@ -118,7 +122,7 @@ def earned(task: Task, sample: Sample, reading: Reading, asking: Asking) -> tupl
     """What one reading earns by name, and why it cannot be scored ("" where it can). Raises ValueError where the truth is at fault."""
     rewards: dict[str, float] = {}
     unscorable = ""
-    for name, reward in task.rewards.items():
+    for name, reward in chosen_rewards(task, short_name(sample.task), asking).items():
         try:
             rewards[name] = _number(reward(reading, sample, asking))
         except Unscorable as fault:
@@ -132,6 +136,22 @@ def earned(task: Task, sample: Sample, reading: Reading, asking: Asking) -> tupl
                 what = "The reward %r failed on sample %s; such completions are left out and counted. It is shown once:"
                 NOTES.warning(what, name, sample.id, exc_info=fault)
     return rewards, unscorable
+
+
+def chosen_rewards(task: Task, name: str, asking: Asking) -> Mapping[str, Reward]:
+    """The rewards of a task that the recipe trains on. Raises UsageError for a name that the task does not have."""
+    chosen = asking.rewards.get(name)
+    if chosen is None:
+        return task.rewards
+    if chosen not in task.alternatives:
+        mend = plugins.nearest(chosen, sorted(task.alternatives)) if task.alternatives else "It has one kind of reward; leave the line out."
+        raise UsageError(f"asking.rewards.{name}: the task has no reward {chosen!r}.", mend)
+    return task.alternatives[chosen]
+
+
+def short_name(task: str) -> str:
+    """A task's name in metrics and recipes; of a task in a file of the user's own, the file's name."""
+    return task.rsplit("/", 1)[-1].removesuffix(".py")
 
 
 def _number(value: object) -> float:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 from videochat_r1.rewards import intervals, released, tags
 from videochat_r1.rewards.choices import check_choice, is_asked_letter, read_choice
-from videochat_r1.rewards.intervals import check_spans, iop, tiou, union_iou
+from videochat_r1.rewards.intervals import check_spans, iop, span_closeness, tiou, union_iou
 from videochat_r1.tasks._prompts import choice_question
 from videochat_r1.tasks._trivial import best_fractions, duration_s, majority_letter, share_of
-from videochat_r1.tasks.base import Asking, Metric, Task
+from videochat_r1.tasks.base import Asking, Metric, Reward, Task
 from videochat_r1.tasks.video_qa import right
 from videochat_r1.types import Answer, Reading, Sample, Span
 
@@ -103,14 +103,26 @@ def majority(training: Sequence[Sample]) -> Callable[[Sample], Answer]:
     return lambda sample: Answer(choice=letter(sample), spans=())
 
 
+def closeness(reading: Reading, sample: Sample) -> float:
+    """Nearness of all seconds named to all true seconds, by the Wasserstein distance; 0.0 where none were read."""
+    truth = check_spans(sample.truth.spans)
+    return span_closeness(reading.answer.spans, truth) if reading.answer and reading.answer.spans else 0.0
+
+
+FORMAT: dict[str, Reward] = {"format": lambda reading, sample, asking: float(reading.format_ok)}
+ACCURACY: dict[str, Reward] = {"accuracy": lambda reading, sample, asking: right(reading, sample)}
+GLUE: dict[str, Reward] = {"glue_iou": lambda reading, sample, asking: union_overlap(reading, sample)}
+WASSERSTEIN: dict[str, Reward] = {"wasserstein": lambda reading, sample, asking: closeness(reading, sample)}
+
 TASK = Task(
     ask=ask,
     read=read,
     write=write,
-    rewards={
-        "format": lambda reading, sample, asking: float(reading.format_ok),
-        "glue_iou": lambda reading, sample, asking: union_overlap(reading, sample),
-        "accuracy": lambda reading, sample, asking: right(reading, sample),
+    rewards=FORMAT | GLUE | ACCURACY,
+    alternatives={
+        "glue_iou": FORMAT | GLUE | ACCURACY,
+        "wasserstein": FORMAT | WASSERSTEIN | ACCURACY,
+        "glue_wasserstein": FORMAT | GLUE | WASSERSTEIN | ACCURACY,
     },
     metrics={
         "accuracy": mean(right),

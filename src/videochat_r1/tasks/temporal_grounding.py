@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from videochat_r1.rewards import intervals, released, tags
-from videochat_r1.rewards.intervals import check_spans, tiou
+from videochat_r1.rewards.intervals import check_spans, span_closeness, timestamp_tiou, tiou
 from videochat_r1.tasks._prompts import THOUGHT
 from videochat_r1.tasks._trivial import best_fractions, duration_s, share_of
-from videochat_r1.tasks.base import Asking, Metric, Task
+from videochat_r1.tasks.base import Asking, Metric, Reward, Task
 from videochat_r1.types import Answer, Reading, Sample, Span
 
 UNTRAINED_CONSTANT = (0.0, 0.45)
@@ -64,6 +64,18 @@ def overlap_of(reading: Reading, sample: Sample) -> float:
     return tiou(reading.answer.spans[0], truth) if reading.answer and reading.answer.spans else 0.0
 
 
+def timed_overlap(reading: Reading, sample: Sample) -> float:
+    """IoU, lessened by how far each end is off, as a share of the video; 0.0 where none was read."""
+    truth, video_s = true_span(sample), duration_s(sample)
+    return timestamp_tiou(reading.answer.spans[0], truth, video_s) if reading.answer and reading.answer.spans else 0.0
+
+
+def closeness(reading: Reading, sample: Sample) -> float:
+    """Nearness by the Wasserstein distance; 0.0 where none was read."""
+    truth = true_span(sample)
+    return span_closeness(reading.answer.spans[:1], [truth]) if reading.answer and reading.answer.spans else 0.0
+
+
 def recall_at(least: float) -> Metric:
     return lambda reading, sample: (float(overlap_of(reading, sample) >= least), 1.0)
 
@@ -78,13 +90,21 @@ def constant(training: Sequence[Sample]) -> Callable[[Sample], Answer]:
     return lambda sample: Answer(spans=(share_of(sample, fractions),))
 
 
+FORMAT: dict[str, Reward] = {"format": lambda reading, sample, asking: float(reading.format_ok)}
+TIOU: dict[str, Reward] = {"tiou": lambda reading, sample, asking: overlap_of(reading, sample)}
+TIMESTAMP: dict[str, Reward] = {"timestamp_tiou": lambda reading, sample, asking: timed_overlap(reading, sample)}
+WASSERSTEIN: dict[str, Reward] = {"wasserstein": lambda reading, sample, asking: closeness(reading, sample)}
+
 TASK = Task(
     ask=ask,
     read=read,
     write=write,
-    rewards={
-        "format": lambda reading, sample, asking: float(reading.format_ok),
-        "tiou": lambda reading, sample, asking: overlap_of(reading, sample),
+    rewards=FORMAT | TIOU,
+    alternatives={
+        "tiou": FORMAT | TIOU,
+        "timestamp_tiou": FORMAT | TIMESTAMP,  # Time-R1, arXiv:2503.13377
+        "wasserstein": FORMAT | WASSERSTEIN,
+        "tiou_wasserstein": FORMAT | TIOU | WASSERSTEIN,  # TimeLens2, arXiv:2607.17423
     },
     metrics={
         "mIoU": lambda reading, sample: (overlap_of(reading, sample), 1.0),

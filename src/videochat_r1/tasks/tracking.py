@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from videochat_r1.rewards import boxes, released, tags
-from videochat_r1.rewards.boxes import box_ious, check_boxes
+from videochat_r1.rewards.boxes import box_giou, box_ious, check_boxes
 from videochat_r1.tasks._prompts import THOUGHT
-from videochat_r1.tasks.base import Asking, Metric, Task
+from videochat_r1.tasks.base import Asking, Metric, Reward, Task
 from videochat_r1.types import Answer, Reading, Sample
 
 NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
@@ -81,6 +81,16 @@ def mean_overlap(reading: Reading, sample: Sample, asking: Asking) -> float:
     return fmean(each if asking.given_box_scored or asking.reading == "released" else each[1:])
 
 
+def mean_giou(reading: Reading, sample: Sample, asking: Asking) -> float:
+    """Mean GIoU, from 0 to 1, over the boxes that are scored; 0.0 where nothing, or another number of boxes, was read."""
+    truth = check_boxes(sample.truth.boxes)
+    ours = reading.answer.boxes if reading.answer else None
+    if ours is None or len(ours) != len(truth):
+        return 0.0
+    each = [box_giou(box, true) for box, true in zip(ours, truth, strict=True)]
+    return fmean(each if asking.given_box_scored or asking.reading == "released" else each[1:])
+
+
 def success_above(bound: float) -> Metric:
     def success(reading: Reading, sample: Sample) -> tuple[float, float]:
         each = overlaps(reading, sample)[1:]
@@ -108,11 +118,17 @@ def copy_first_box(training: Sequence[Sample]) -> Callable[[Sample], Answer]:
     return copied
 
 
+FORMAT: dict[str, Reward] = {"format": lambda reading, sample, asking: float(reading.format_ok)}
+
 TASK = Task(
     ask=ask,
     read=read,
     write=write,
-    rewards={"format": lambda reading, sample, asking: float(reading.format_ok), "box_iou": mean_overlap},
+    rewards=FORMAT | {"box_iou": mean_overlap},
+    alternatives={
+        "box_iou": FORMAT | {"box_iou": mean_overlap},
+        "box_giou": FORMAT | {"box_giou": mean_giou},
+    },
     metrics={
         "AO": average_overlap,
         "SR0.5": success_above(0.5),
