@@ -157,6 +157,8 @@ CORPUS: list[tuple[str, Spoil, dict[str, int]]] = [
     ("jsonl", row("task", "tracing"), {"task_unknown": 1}),
     ("jsonl", row("task", "mine/code.py"), {"task_unknown": 1}),
     ("jsonl", row("meta", []), {"field_type": 1}),
+    ("jsonl", row("meta", {"window_s": [5.0, 2.0]}), {"window_invalid": 1}),
+    ("jsonl", row("meta", {"window_s": "all"}), {"window_invalid": 1}),
     ("jsonl", row("durations_s", 3.0), {"field_unknown": 1}),
     ("jsonl", set_at(2, "options")([str(n) for n in range(30)]), {"options_many": 1}),
     ("jsonl", set_at(2, "answer", "choice")("C"), {"answer_not_offered": 1}),
@@ -185,7 +187,8 @@ def test_one_thing_wrong_is_found_and_nothing_else(tmp_path, name, spoil, expect
 def test_the_corpus_holds_every_kind_of_defect_that_a_row_alone_can_have():
     found = {code for _, _, expected in CORPUS for code in expected}
     assert len(found) >= 25
-    assert set(KINDS) - found == {"boxes_unplaced", "frames_differ"}  # of official GOT-10k folders: test_got10k.py
+    elsewhere = {"boxes_unplaced", "frames_differ"}  # of official GOT-10k folders: test_got10k.py
+    assert set(KINDS) - found == elsewhere | {"subtitles_missing"}  # test_subtitles.py
 
 
 @pytest.mark.parametrize("name", CLEAN)

@@ -12,14 +12,16 @@ from videochat_r1.datasets.base.source import DataSource
 class SourceOptions(Options):
     """A data set of one command."""
 
-    dataset: str = option(..., "charades_sta, activitynet_captions, nextgqa, got10k, quality_access, jsonl, or a .py file", "NAME")
-    annotations: str = option(..., "the annotation file; for official GOT-10k the folder of the sequences", "FILE")
+    dataset: str = option(..., "a data set of docs/evaluation.md such as charades_sta or videomme, jsonl, or a .py file", "NAME")
+    annotations: str = option(..., "the annotation file; the folder of them where a data set has several", "FILE")
     videos: str = option("", "the folder that the annotations' video paths start from", "DIR")
     split: Literal["train", "test"] = option("test", "what the data serve for, which decides what is done about a defect")
     task: str = option("", "ask this task in place of the data set's own", "NAME")
     limit: int = option(0, "use the first so many samples; 0: all", ge=0)
     video_ext: str = option("", "the ending of the video files where the annotations have another", "EXT")
     boxes_per_sequence: int = option(8, "official GOT-10k folders: boxes asked for, evenly spread; 0: every frame", ge=0)
+    subtitles: str = option("", "the folder of the subtitle files: they go before the question", "DIR")
+    subtitle_lines: int = option(0, "of subtitles the lines spoken at so many moments, evenly over the video; 0: all", ge=0)
     box_scale: Literal["unit", "thousand"] = option("unit", "what the annotated boxes are counted in: 0..1, or 0..1000")
     on_missing: Literal["quarantine", "stop"] = option("quarantine", "a video that is not there: leave its samples out, or stop")
     missing_limit: float = option(0.2, "stop where more than this share of the videos is not there", ge=0.0, le=1.0)

@@ -4,11 +4,14 @@ A data set is one file in this folder's parent that assigns DATASET: its reader 
 (`Row`), with no judgement of its own. What is judged, and what is done about it, is here and the same for all: `examine.py` finds every
 defect of a row, `defects.py` says what each is called and what may be done, `source.py` reads a data set as a recipe names it."""
 
+from videochat_r1.datasets.base.choices import first_folder, named_groups, row_with_choice, text_id
 from videochat_r1.datasets.base.convert import convert, fingerprint, row_of
 from videochat_r1.datasets.base.defects import KINDS, Action, Defect, DefectReport
 from videochat_r1.datasets.base.json_text import Item, read_items
 from videochat_r1.datasets.base.overlap import Overlap, overlap
 from videochat_r1.datasets.base.source import Dataset, DataSource, Loaded, Row, check, load_dataset, read_samples
+from videochat_r1.datasets.base.subtitles import subtitles_of
+from videochat_r1.datasets.base.tables import read_rows
 
 __all__ = [
     "KINDS",
@@ -24,9 +27,15 @@ __all__ = [
     "check",
     "convert",
     "fingerprint",
+    "first_folder",
     "load_dataset",
+    "named_groups",
     "overlap",
     "read_items",
+    "read_rows",
     "read_samples",
     "row_of",
+    "row_with_choice",
+    "subtitles_of",
+    "text_id",
 ]

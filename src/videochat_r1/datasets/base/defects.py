@@ -76,6 +76,8 @@ KINDS: dict[str, Kind] = {
     "answer_in_question": Kind("the question gives the right option away: it alone stands there word for word", "keep", "keep"),
     "label_unknown": Kind("a label that the question does not offer, or that has no words", "drop", "refuse"),
     # videos
+    "window_invalid": Kind("the part of the video that a row is about is not [start, end] in seconds; the whole is shown", "drop", "keep"),
+    "subtitles_missing": Kind("no subtitles that can be read; the prompt says that there are none", "keep", "keep"),
     "video_path": Kind("not the path of a local file: an address, or a name with a NUL", "drop", "refuse"),
 }
 

@@ -26,6 +26,7 @@ ActivityNet rows; the smallest true excess in the official files is 0.01 s."""
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "temporal_grounding": ("spans",),
+    "moment_retrieval": ("spans",),
     "tracking": ("boxes",),
     "video_qa": ("choice",),
     "grounded_qa": ("choice", "spans"),
@@ -34,7 +35,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
 }
 """What the truth of each task holds. A task that is not named here (a user's own) takes what the row has."""
 
-NO_QUESTION = frozenset({"description"})
+NO_QUESTION = frozenset({"description", "captioning"})
 """Tasks that ask the same of every video."""
 
 _FIELDS = frozenset({"id", "task", "video", "question", "options", "answer", "duration_s", "meta"})
@@ -105,6 +106,7 @@ class _Examiner:
         if not isinstance(meta, dict):
             self.note("field_type", f"meta is an object, not {_kind(meta)}")
             return None
+        meta = self.window(meta)
         options = self.options(value.get("options"))
         if options is None:
             return None
@@ -123,6 +125,18 @@ class _Examiner:
         for key in value:
             if key not in known:
                 self.note("field_unknown", f"no field is named {printable(key)!r}; there are {', '.join(sorted(known))}")
+
+    def window(self, meta: dict[str, Any]) -> dict[str, Any]:
+        """The same, without a "window_s" that is none."""
+        if meta.get("window_s") is None:
+            return meta
+        pair = meta["window_s"]
+        seconds = [self.number(second, "window_s") for second in pair] if isinstance(pair, (list, tuple)) and len(pair) == 2 else []
+        start, end = seconds if len(seconds) == 2 else (None, None)
+        if start is not None and end is not None and 0.0 <= start < end:
+            return {**meta, "window_s": [start, end]}
+        self.note("window_invalid", f"window_s is {printable(pair, 60)}")
+        return {name: entry for name, entry in meta.items() if name != "window_s"}
 
     def text(self, value: Mapping[str, Any], field: str, *, may_be_empty: bool = False) -> str | None:
         if field not in value or value[field] is None:

@@ -80,17 +80,11 @@ def read_items(path: Path, outermost: Literal["list", "object"]) -> Iterator[Ite
 
 def read_text(path: Path) -> str:
     """The text of a regular UTF-8 file, without a byte order mark. Raises DataError."""
+    check_file(path)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{path} is not a file.", "Give the JSON or JSONL file itself.")
-        if status.st_size > FILE_LIMIT_BYTES:
-            raise DataError(f"{path} has {status.st_size:,} bytes; at most {FILE_LIMIT_BYTES:,} are read.", "Split the file.")
         data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"No file {path}.", _near(path)) from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise DataError(f"{path!s}: {getattr(error, 'strerror', None) or error}.", "Check the path and who may read it.") from None
+    except OSError as error:
+        raise DataError(f"{path!s}: {error.strerror or error}.", "Check the path and who may read it.") from None
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DataError(f"{path}: this is UTF-16.", f"Save it as UTF-8: iconv -f UTF-16 -t UTF-8 {path.name}")
     try:
@@ -102,6 +96,20 @@ def read_text(path: Path) -> str:
         column = error.start - data.rfind(b"\n", 0, error.start)
         what = f"{path}:{line}:{column}: byte 0x{data[error.start]:02x} is not UTF-8; the file looks like Latin-1."
         raise DataError(what, f"Save it as UTF-8: iconv -f LATIN1 -t UTF-8 {path.name}") from None
+
+
+def check_file(path: Path) -> None:
+    """Raises DataError for what is not there, is no regular file, or is too large."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise DataError(f"No file {path}.", _near(path)) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise DataError(f"{path!s}: {getattr(error, 'strerror', None) or error}.", "Check the path and who may read it.") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path} is not a file.", "Give the JSON or JSONL file itself.")
+    if status.st_size > FILE_LIMIT_BYTES:
+        raise DataError(f"{path} has {status.st_size:,} bytes; at most {FILE_LIMIT_BYTES:,} are read.", "Split the file.")
 
 
 def _near(path: Path) -> str:

@@ -36,6 +36,8 @@ class DataSource(Section):
     boxes_per_sequence: int = refused(
         8, "official GOT-10k folders: how many boxes are asked for, evenly over the sequence; 0: every frame", ge=0
     )
+    subtitles: str = refused("", "the folder of the subtitle files, where the data set has some: they go before the question; empty: none")
+    subtitle_lines: int = refused(0, "of subtitles: the lines spoken at so many moments, evenly over the video; 0: all", ge=0)
     box_scale: Literal["unit", "thousand"] = refused("unit", "what the annotated boxes are counted in: 0..1, or 0..1000")
     on_missing: Literal["quarantine", "stop"] = refused(
         "quarantine", "a video that is not there: leave its samples out and count them, or stop"
@@ -114,6 +116,8 @@ def _scan(source: DataSource, keeps_missing: bool = False) -> Loaded:
         raise DataError(
             f"No folder {source.videos} to take videos from.", "Set videos to the folder that the annotations' video paths start from."
         )
+    if source.subtitles and not os.path.isdir(source.subtitles):
+        raise DataError(f"No folder {source.subtitles} to take subtitles from.", "Set subtitles to the folder of the subtitle files.")
     actions = source.actions()
     report = DefectReport(file=source.annotations, actions={}, missing_fate="counted as answered wrongly" if keeps_missing else "left out")
     samples: list[Sample] = []
