@@ -21,9 +21,10 @@ class Qwen2_5_VL(Family):
     """Stock classes of model type qwen2_5_vl.
 
     Time. The stock model takes one number a video, the seconds from one temporal patch to the next, and puts patch k at tick
-    floor(tokens_per_second * k * seconds). We take the true second of each patch's first frame, counted from the clip's first frame, in the
-    place of k * seconds. For frames at even distances the ticks are the same; for uneven ones (variable frame rate, seconds that a task
-    asks for) every patch still stands at its own second, which the stock model's one number cannot say."""
+    floor(tokens_per_second * k * seconds). We take the true second of each patch's first frame, counted from the source's first frame, in the
+    place of k * seconds. For frames at even distances from 0.0 the ticks are the same; for others (variable frame rate, seconds that a task
+    asks for, a second look at a part of the video) every patch still stands at its own second, which the stock model's one number cannot
+    say."""
 
     model_types = ("qwen2_5_vl",)
     chat_template = (
@@ -45,7 +46,7 @@ class Qwen2_5_VL(Family):
 
     def positions(self, ids_P: Tensor, grid_thw: tuple[int, int, int], times_s: Sequence[float], config: Any) -> Tensor:
         vision, (frames, rows, columns) = config.vision_config, grid_thw
-        firsts_s = [times_s[k * vision.temporal_patch_size] - times_s[0] for k in range(frames)]
+        firsts_s = [times_s[k * vision.temporal_patch_size] for k in range(frames)]
         ticks = [math.floor(vision.tokens_per_second * (first_s + STAMP_SLACK_S)) for first_s in firsts_s]
         merge = vision.spatial_merge_size
         return rotary_positions(ids_P, config.video_token_id, [(ticks, rows // merge, columns // merge)])
