@@ -41,17 +41,17 @@ class Command:
     recipe: bool = False  # fields of a recipe may be given beside the options
 
 
-def option(default: Any, what: str, metavar: str = "", **bounds: Any) -> Any:
-    """--name VALUE, or --name alone where it is true or false."""
-    extra: dict[str, Any] = {"metavar": metavar}
+def option(default: Any, what: str, metavar: str = "", *, many: bool = False, **bounds: Any) -> Any:
+    """--name VALUE, or --name alone where it is true or false. many: --name TEXT TEXT ..., every text up to the next option."""
+    extra: dict[str, Any] = {"metavar": metavar, "many": many}
     if callable(default):
         return Field(default_factory=default, description=what, json_schema_extra=extra, **bounds)
     return Field(default, description=what, json_schema_extra=extra, **bounds)
 
 
-def argument(what: str, metavar: str) -> Any:
-    """A value that is given without a name, in its place."""
-    return Field(description=what, json_schema_extra={"metavar": metavar, "positional": True})
+def argument(what: str, metavar: str, default: Any = ...) -> Any:
+    """A value that is given without a name, in its place; one with a default may be left out."""
+    return Field(default, description=what, json_schema_extra={"metavar": metavar, "positional": True})
 
 
 def parse(model: type[Chosen], tokens: Sequence[str], recipe: type[BaseModel] | None = None) -> tuple[Chosen, Given]:
@@ -88,6 +88,8 @@ def parse(model: type[Chosen], tokens: Sequence[str], recipe: type[BaseModel] | 
         seen.add(key)
         if of_recipe:
             fields.append((name, value))
+        elif path is not None and value is not None and _extra(field, "many"):
+            _put(values, path, [value, *_texts(waiting)])
         elif path is not None:
             _put(values, path, value_of(field, value, name))
     return checking.checked(model, values, called=lambda at: _called(model, at)), fields
@@ -163,6 +165,13 @@ def _next(waiting: list[str], field: FieldInfo | None) -> str | None:
     if field is not None and field.annotation is bool and waiting[0].lower() not in ("true", "false"):
         return None
     return waiting.pop(0)
+
+
+def _texts(waiting: list[str]) -> list[str]:
+    """All texts up to the next option."""
+    end = next((index for index, token in enumerate(waiting) if token.startswith("--")), len(waiting))
+    texts, waiting[:end] = waiting[:end], []
+    return texts
 
 
 def _put(values: dict[str, Any], path: checking.Path, value: Any) -> None:
