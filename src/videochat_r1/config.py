@@ -19,6 +19,7 @@ from videochat_r1 import checking, plugins
 from videochat_r1.datasets.base.source import DataSource
 from videochat_r1.errors import UsageError
 from videochat_r1.grpo.config import GrpoConfig, TrainConfig
+from videochat_r1.judge.config import JudgeConfig
 from videochat_r1.policy.config import PolicyConfig
 from videochat_r1.rollout.base import RolloutConfig
 from videochat_r1.section import Section, refused, warned
@@ -33,6 +34,7 @@ PATHS = (
     ("test", "videos"),
     ("data", "subtitles"),
     ("test", "subtitles"),
+    ("judge", "cache"),
 )
 PLUGINS = (("data", "name"), ("data", "task"), ("test", "name"), ("test", "task"), ("rollout", "engine"))
 
@@ -48,6 +50,7 @@ class Recipe(Section):
     rollout: RolloutConfig = refused(RolloutConfig, "how completions are drawn")
     grpo: GrpoConfig = refused(GrpoConfig, "how a group of completions becomes an update")
     train: TrainConfig = refused(TrainConfig, "how long, how fast, and how safely")
+    judge: JudgeConfig = refused(JudgeConfig, "who judges captions, and how it is asked")
 
     @field_validator("policy")
     @classmethod
@@ -94,7 +97,7 @@ def read_recipe(path: str | Path, overrides: Iterable[tuple[str, str | None]] = 
         return f"{option}: " if option else f"{path}:{line}: " if line else f"{path}: "
 
     recipe = checking.checked(Recipe, values, place)
-    _require_known(recipe, place)
+    require_known(recipe, place)
     return recipe
 
 
@@ -220,7 +223,7 @@ def _number(text: str) -> Any:
     return value if isinstance(value, int | float | list) and not isinstance(value, bool) else text
 
 
-def _require_known(recipe: Recipe, place: Callable[[checking.Path], str]) -> None:
+def require_known(recipe: Recipe, place: Callable[[checking.Path], str]) -> None:
     """Names of data sets, tasks and engines, before anything is loaded."""
     used: list[tuple[checking.Path, str, str]] = [(("rollout", "engine"), "rollout", recipe.rollout.engine)]
     for kind in ("data", "test"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,17 +14,24 @@ from videochat_r1.grpo.batches import Batch, task_of
 from videochat_r1.policy.model import Policy
 from videochat_r1.policy.prompt import encode_text
 from videochat_r1.tasks._apart import apart
-from videochat_r1.tasks.base import Asking, scored
+from videochat_r1.tasks.base import Asking, consulted, scored
 from videochat_r1.types import Completion, Group
+
+if TYPE_CHECKING:
+    from videochat_r1.judge.base import Judge
 
 MEND = "Look at it with `videochat-r1 data check`."
 
 
-def judged(batch: Batch, completions: Sequence[Sequence[Completion]], asking: Asking, deadline_s: float = 0.0) -> list[Group]:
-    """Each prompt's completions with what they earn. All are read first, so that a task may prepare for them in one go.
+def judged(
+    batch: Batch, completions: Sequence[Sequence[Completion]], asking: Asking, deadline_s: float = 0.0, judge: Judge | None = None
+) -> list[Group]:
+    """Each prompt's completions with what they earn. All are read first, so that a task may prepare for them in one go, and that a judge
+    sees all captions of the step together.
 
     deadline_s: seconds for each completion of a task in a file of the user's own, which is read and scored in a process of its own; 0
-    scores it here, without a deadline. Raises DataError, naming the sample, for a truth at fault."""
+    scores it here, without a deadline. judge: of the tasks that rest on one; None judges by words. Raises DataError, naming the sample, for
+    a truth at fault, and what the judge raises."""
     is_apart = [deadline_s > 0 and turn.sample.task.endswith(".py") for turn in batch.turns]
     readings = [
         [] if is_own else [task_of(turn).read(completion.text, turn.sample, asking) for completion in own]
@@ -33,6 +41,9 @@ def judged(batch: Batch, completions: Sequence[Sequence[Completion]], asking: As
         own_turns = [(turn, read) for turn, read in zip(batch.turns, readings, strict=True) if turn.sample.task == name]
         if (prepare := task_of(own_turns[0][0]).prepare) is not None and any(read for _, read in own_turns):
             prepare([(reading, turn.sample) for turn, read in own_turns for reading in read], asking)
+    flat = [(reading, turn.sample) for turn, read in zip(batch.turns, readings, strict=True) for reading in read]
+    with_verdicts = iter(consulted(flat, judge, precision=False))
+    readings = [[next(with_verdicts) for _ in read] for read in readings]
     groups = []
     for turn, prompt, own, read in zip(batch.turns, batch.prompts, completions, readings, strict=True):
         try:

@@ -28,9 +28,11 @@ LOGS = ("metrics.jsonl", "rollouts.jsonl")
 
 
 def timing_keys(row: Mapping[str, Any]) -> set[str]:
-    """The keys of a metrics row that a clock or the machine decides (decodes run ahead of the step by as much as the threads get done).
-    All others are the same bits in every run of a recipe."""
-    return {key for key in row if key.startswith(("seconds", "memory/", "throughput/", "counts/decodes"))}
+    """The keys of a metrics row that a clock or the machine decides (decodes run ahead of the step by as much as the threads get done; what
+    a judge was asked depends on its cache). All others are the same bits in every run of a recipe."""
+    # what a cache of vision features holds, and so how often the tower runs, depends on where a process began
+    cached = ("cache/", "counts/vision_passes") if any(key.startswith("cache/") for key in row) else ()
+    return {key for key in row if key.startswith(("seconds", "memory/", "throughput/", "counts/decodes", "judge/", *cached))}
 
 
 def json_line(row: Mapping[str, Any]) -> bytes:

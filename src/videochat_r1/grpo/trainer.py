@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -42,6 +42,7 @@ from videochat_r1.grpo.signals import StopSignal
 from videochat_r1.grpo.state import Progress, data_fingerprint, plateau, random_tensors, restore_random, seed_random
 from videochat_r1.grpo.update import Learner, Lesson, Watched
 from videochat_r1.policy.families.base import VisionFeatures
+from videochat_r1.policy.feature_cache import FeatureCache
 from videochat_r1.policy.model import Policy
 from videochat_r1.policy.shared_prefix import row_tokens
 from videochat_r1.rollout.base import Engine, Sampling, seed_of
@@ -49,6 +50,9 @@ from videochat_r1.section import Section
 from videochat_r1.tasks.base import Asking
 from videochat_r1.types import Completion, Group, Prompt
 from videochat_r1.video.clips import ClipLoader
+
+if TYPE_CHECKING:
+    from videochat_r1.judge.base import Judge
 
 __all__ = ["GrpoConfig", "Outcome", "Source", "TrainConfig", "Trainer"]
 
@@ -69,7 +73,8 @@ class Trainer:
 
     folder: opened by the caller before the model was loaded; where it holds checkpoints the run goes on from the newest whole one.
     recipe: all sections that the run depends on, by name, compared on resume; the four given here if none. on_step: called with each row of
-    metrics after it is logged. Raises UsageError on resume with a recipe that is refused (resume_anyway allows it).
+    metrics after it is logged. judge: of captions (judge/). Raises UsageError on resume with a recipe that is refused (resume_anyway allows
+    it).
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class Trainer:
         recipe: Mapping[str, Section] | None = None,
         resume_anyway: bool = False,
         on_step: Callable[[Row], None] | None = None,
+        judge: Judge | None = None,
     ) -> None:
         self.policy, self.engine, self.loader = policy, engine, loader
         self.folder, self.asking, self.grpo, self.config = folder, asking, grpo, train
@@ -94,10 +100,12 @@ class Trainer:
         self.recipe = recipe or {"asking": asking, "rollout": sampling, "grpo": grpo, "train": train}
         self.resume_anyway = resume_anyway
         self.on_step = on_step
+        self.judge = judge
         self.order = Order(sources, train.seed)
         self.data = data_fingerprint(sources)
         self.steps = train.steps or max(1, math.ceil(train.epochs * len(self.order) / train.prompts_per_step))
         self.optimizer = Optimizer(policy.parameters(), train)
+        self.videos = FeatureCache(policy)
         self.learner = Learner(policy, self.optimizer, grpo, train.token_budget)
         self.scales = TaskScales(grpo.task_std_decay)
         self.progress = Progress()
@@ -147,17 +155,20 @@ class Trainer:
             with clock("rollout"):
                 completions = self._complete(batch, features)
             with clock("reward"):
-                groups = judged(batch, completions, self.asking, self.grpo.reward_deadline_s)
+                groups = judged(batch, completions, self.asking, self.grpo.reward_deadline_s, self.judge)
                 self._require_scored(step, groups)
                 advantages_G = advantages(batch.tasks, [rewards_of(group) for group in groups], self.grpo, self.scales)
             with clock("reference"):
                 reference = self.learner.reference_logprobs(batch.prompts, completions, features) if self.grpo.kl_weight else None
             lesson = self._lesson(batch, completions, [each.tolist() for each in advantages_G], reference, groups)
             row = reward_figures(groups)
+            if self.judge is not None and any(rollout.reading.verdict is not None for group in groups for rollout in group.rollouts):
+                row |= {f"judge/{name}": value for name, value in self.judge.figures().items() if math.isfinite(value)}
             if self.config.log_rollouts:
                 self.folder.logs["rollouts.jsonl"].append(rollout_rows(step, groups, lesson.advantages or []))
         row |= completion_figures(batch.tasks, completions)
         row |= self._update(step, batch, lesson, features, clock)
+        row |= self.videos.row()
         row |= {f"counts/{name}": self.policy.counters[name] - counted.get(name, 0) for name in ("vision_passes", "prefills")}
         row["tokens"] = sum(
             row_tokens(len(prompt), [len(each) for each in group]) for prompt, group in zip(batch.prompts, completions, strict=True)
@@ -232,12 +243,12 @@ class Trainer:
     def _look(self, prompts: Sequence[Prompt]) -> list[VisionFeatures]:
         """What the tower makes of each video: one pass for all, or one each where memory does not hold that."""
         try:
-            return self.policy.vision(prompts)
+            return self.videos.look(prompts)
         except torch.OutOfMemoryError:
             pass
         torch.cuda.empty_cache()
         try:
-            return [self.policy.vision([prompt])[0] for prompt in prompts]
+            return [self.videos.look([prompt])[0] for prompt in prompts]
         except torch.OutOfMemoryError:
             mend = "Turn one of: video.total_pixels down, train.prompts_per_step down, policy.train_vision off."
             raise EnvironmentFault("Out of GPU memory in the vision tower with one video at a time.", mend) from None
