@@ -34,6 +34,7 @@ PATHS = (
     ("test", "videos"),
     ("data", "subtitles"),
     ("test", "subtitles"),
+    ("policy", "feature_dir"),
     ("judge", "cache"),
 )
 PLUGINS = (("data", "name"), ("data", "task"), ("test", "name"), ("test", "task"), ("rollout", "engine"))

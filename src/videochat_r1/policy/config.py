@@ -24,3 +24,8 @@ class PolicyConfig(Section):
     vision_path: Literal["fast", "stock"] = free(
         "fast", "fast: windows of equal length in one call; stock: the tower as it came, window by window"
     )
+    feature_cache_mb: int = free(
+        0, "MiB of memory for what a frozen tower made of videos, for later epochs and other questions; 0 keeps nothing", ge=0
+    )
+    feature_disk_mb: int = free(0, "MiB on disk for the same, in feature_dir; 0 writes nothing", ge=0)
+    feature_dir: str = free("", "the folder that vision features are kept in, for this run and later ones of the same tower")
