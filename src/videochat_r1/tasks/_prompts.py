@@ -15,8 +15,22 @@ THOUGHT = (
 LETTER = "rovide your answer within the <answer> </answer> tags, output the corresponding letter of the option."
 
 
+SUBTITLES = "This video's subtitles are listed below: \n{subtitles}\n"
+"""What stands before a question that comes with subtitles. Source: the prompt of Video-MME, arXiv:2405.21075, as lmms-eval writes it."""
+
+
+def subtitles(sample: Sample) -> str:
+    """The sample's subtitles (meta "subtitles", a text) as they stand before its question; "" where there are none."""
+    text = sample.meta.get("subtitles")
+    return SUBTITLES.format(subtitles=text) if isinstance(text, str) and text else ""
+
+
 def choice_question(sample: Sample, thinking: bool) -> str:
-    """The question with its options, what to think, and where the letter goes; what follows it differs between tasks."""
+    """The question with its options, what to think, and where the letter goes; what follows it differs between tasks. Subtitles, where the
+    data set was asked for them, stand first."""
     options = lettered(sample.options)
-    question = f'Answer the question: "{sample.question}" according to the content of the video. Select the answer from :{options}.'
+    question = (
+        subtitles(sample)
+        + f'Answer the question: "{sample.question}" according to the content of the video. Select the answer from :{options}.'
+    )
     return f"{question}\n\n{THOUGHT}\n\nThen, p{LETTER}" if thinking else f"{question} P{LETTER}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from videochat_r1.datasets.base.defects import printable
 from videochat_r1.datasets.base.examine import Finding, Row
 from videochat_r1.datasets.base.source import DataSource
+from videochat_r1.errors import DataError
 from videochat_r1.rewards.choices import LETTERS
 
 
@@ -48,8 +50,20 @@ def text_id(value: Any) -> Any:
 
 
 def first_folder(source: DataSource, folders: Sequence[str]) -> str:
-    """The first of these folders that lies in the source's folder of videos; the first of all where none does."""
-    return next((folder for folder in folders if source.videos and os.path.isdir(os.path.join(source.videos, folder))), folders[0])
+    """The first of these folders that lies in the source's folder of videos, with a slash at its end; "" where none does."""
+    there = (folder for folder in folders if folder and source.videos and os.path.isdir(os.path.join(source.videos, folder)))
+    return next((f"{folder}/" for folder in there), "")
+
+
+def files_of(source: DataSource, names: Sequence[str]) -> list[Path]:
+    """The annotation file, or those of these names that the folder of annotations holds, in this order. Raises DataError for none."""
+    path = Path(source.annotations)
+    if not path.is_dir():
+        return [path]
+    found = [path / name for name in names if (path / name).is_file()]
+    if not found:
+        raise DataError(f"{path} holds none of the files that {source.name} has.", f"Looked for: {', '.join(names[:4])}, ...")
+    return found
 
 
 def named_groups(**names: Any) -> dict[str, Any]:
