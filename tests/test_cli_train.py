@@ -178,7 +178,7 @@ def test_evaluate_writes_what_score_reads(world, model, tmp_path, capsys):
     written = json.loads((tmp_path / "figures.json").read_text())
     assert written["results"] == {name: found[name] for name in tasks}
     rows = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
-    assert [set(row) for row in rows] == [{"id", "task", "reason", "format", "rewards"}] * written["n"]
+    assert [set(row) for row in rows] == [{"id", "task", "video", "sample", "reason", "format", "rewards", "metrics"}] * written["n"]
     scored = ran_json(capsys, "score", tmp_path / "predictions.jsonl", *where, "--resamples", 0)
     for name in tasks:
         assert {key: scored[name][key] for key in ("n", "unparsed")} == {key: found[name][key] for key in ("n", "unparsed")}

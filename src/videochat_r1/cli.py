@@ -25,10 +25,15 @@ COMMANDS = {
     "demo": "train, evaluate and report on the built-in world, with the small model",
     "train": "fine-tune a policy as a recipe says",
     "evaluate": "let a policy answer a data set, and score it",
+    "compare": "compare two policies on the same samples, with paired tests",
+    "report": "make the pages of a run or an evaluation again from what is on disk",
+    "chat": "ask a policy about a video; it says where it looked",
     "score": "score a file of predictions; no model needed",
     "baselines": "score the trivial answers of a data set",
     "data check": "list every defect of a data set",
     "data convert": "write a data set as canonical JSONL",
+    "data difficulty": "how often a policy is right on each sample, and which groups would teach it",
+    "ablate": "run a table of controls and ablations on the built-in world",
     "world": "write the built-in world as video files and official annotation files",
 }
 INTERRUPTED, BROKEN_PIPE, UNEXPECTED = 130, 141, 1
@@ -116,7 +121,7 @@ def _command(tokens: Sequence[str]) -> str | None:
         return None
     if words[:1] == ["data"]:
         said = f"data {words[1]}" if len(words) > 1 else "data"
-        raise UsageError(f"There is no command {said!r}.", "Give data check or data convert.")
+        raise UsageError(f"There is no command {said!r}.", "Give data check, data convert or data difficulty.")
     raise UsageError(f"There is no command {tokens[0]!r}.", did_you_mean(tokens[0], list(COMMANDS)))
 
 

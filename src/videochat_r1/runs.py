@@ -76,7 +76,8 @@ def answers(
     from videochat_r1.evaluation.live import Live
 
     greedy = recipe.rollout.model_copy(update={"temperature": 0.0, "top_k": 0, "top_p": 1.0})
-    with Live(len(samples), title=f"Evaluating the {name} model") as live:
+    with Live(len(samples), title=f"Evaluating the {name} model", unit="answers") as live:
+        live.begin(0)
         found = answer(
             policy,
             engine,

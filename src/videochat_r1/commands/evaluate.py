@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from videochat_r1.commands.display import figures_table, print_json, say
 from videochat_r1.commands.options import Command, Given, option
 from videochat_r1.commands.sources import SourceOptions
-from videochat_r1.errors import DataError
+from videochat_r1.errors import DataError, Interrupted
 from videochat_r1.rollout.base import RolloutConfig
 from videochat_r1.section import refused
 from videochat_r1.tasks.base import Asking
 from videochat_r1.video.sampling import VideoConfig
 
 if TYPE_CHECKING:
+    from videochat_r1.datasets.base.source import DataSource
     from videochat_r1.evaluation.evaluate import Answered
+    from videochat_r1.evaluation.processes import Processes
+    from videochat_r1.evaluation.record import Record
     from videochat_r1.types import Sample
+    from videochat_r1.video.clips import ClipLoader
 
 
 class Greedy(RolloutConfig):
@@ -27,14 +32,18 @@ class Greedy(RolloutConfig):
 
 class Evaluate(SourceOptions):
     """Let a policy answer every sample of a data set, score the answers, and print the figures with their 95 % intervals beside the trivial
-    answers. A video that cannot be used counts as answered wrongly."""
+    answers, the base model and what was published. A video that cannot be used counts as answered wrongly. With --out a run that was
+    stopped goes on where it was; `torchrun --nproc-per-node N -m videochat_r1.cli evaluate ...` shares the work."""
 
     on_missing: Literal["quarantine", "stop"] = option("quarantine", "a video that is not there: count it as answered wrongly, or stop")
-    policy: str = option(..., "the model's folder, a PEFT adapter's folder, or a name on the hub", "DIR_OR_NAME")
-    out: str = option("", "write predictions.jsonl, scores.jsonl and figures.json into this folder", "DIR")
+    policy: str = option(..., "a model's, adapter's or run's folder, a name on the hub, or small", "DIR_OR_NAME")
+    base: str = option("", "evaluate this model too, asked in the same way, and compare", "DIR_OR_NAME")
+    out: str = option("", "keep answers, scores, figures and a report in this folder; goes on where it was stopped", "DIR")
+    report: bool = option(True, "--out: write report.html, report.md and figures too")
+    log_samples: bool = option(False, "--out: write results and samples as lmms-eval does")
     train: str = option("", "fit the trivial constant answers on this annotation file of the same data set", "FILE")
-    asking: Asking = option(Asking, "how questions are put and answers are read")
-    video: VideoConfig = option(VideoConfig, "how clips are sampled, sized and read")
+    asking: Asking = option(Asking, "how questions are put and answers are read; a run's recipe says it where nothing is given")
+    video: VideoConfig = option(VideoConfig, "how clips are sampled, sized and read; a run's recipe says it where nothing is given")
     rollout: Greedy = option(Greedy, "how answers are drawn")
     device: str = option("auto", "where the model runs: auto, cpu, cuda or cuda:N")
     dtype: Literal["auto", "float32", "bfloat16"] = option("auto", "of the weights; auto is bfloat16 on a GPU and float32 elsewhere")
@@ -47,28 +56,25 @@ def run(options: Evaluate, out: TextIO, fields: Given) -> int:
     from videochat_r1.commands.train import defects_line
     from videochat_r1.datasets.base.source import read_samples
     from videochat_r1.evaluation.answers_file import require_different_ids
-    from videochat_r1.evaluation.baselines import baselines
-    from videochat_r1.evaluation.evaluate import results
+    from videochat_r1.evaluation.processes import joined
+    from videochat_r1.runs import ended_by_signals
 
     if options.out:
         _require_writable(Path(options.out))
-    loaded = read_samples(options.source(), keeps_missing=True)
-    if line := defects_line(loaded.defects):
-        say(line)
-    require_different_ids(loaded.samples)
-    train = read_samples(options.training_source(options.train)).samples if options.train else []
-    trivial = baselines(loaded.samples, train, resamples=options.resamples, seed=options.seed)
-    answered = _answer(options, loaded.samples)
-    found = results(answered, resamples=options.resamples, seed=options.seed)
-    if options.out:
-        _write(Path(options.out), options, answered, found, trivial)
-    if options.json_:
-        is_one = len(found) == 1
-        figures: dict[str, Any] = dict(next(iter(found.values())) if is_one else found)
-        print_json({**figures, "baselines": next(iter(trivial.values())) if is_one else trivial}, out)
+    with ended_by_signals(), joined() as processes:
+        asked = _as_the_policy_wants(options, processes.is_first)
+        source = options.source()
+        loaded = read_samples(source, keeps_missing=True)
+        if processes.is_first and (line := defects_line(loaded.defects)):
+            say(line)
+        require_different_ids(loaded.samples)
+        answered, loader = _answers(asked, loaded.samples, processes)
+    if not processes.is_first:
         return 0
-    for task, figures in found.items():
-        figures_table(f"{task}, {figures['n']:,} samples", {"policy": figures, **trivial[task]}, out)
+    record = _record(asked, source, loaded.samples, answered)
+    if options.out:
+        _keep(Path(options.out), asked, record, loaded.samples, loader)
+    _show(options, record, out)
     return 0
 
 
@@ -76,13 +82,47 @@ def _require_writable(folder: Path) -> None:
     """Before hours of answers: raises EnvironmentFault where they could not be kept."""
     from videochat_r1.evaluation.answers_file import write_jsonl
 
-    trial = folder / ".trial"
+    trial = folder / f".trial-{os.getpid()}"
     write_jsonl(trial, [])
     trial.unlink()
 
 
-def _answer(options: Evaluate, samples: list[Sample]) -> list[Answered]:
+def _as_the_policy_wants(options: Evaluate, tells: bool) -> Evaluate:
+    """The options with what the policy's own run or release says, where the command line says nothing."""
+    from videochat_r1.evaluation.manner import manner_of, told, with_manner
+
+    manner = manner_of(options.policy)
+    sections = {"video": options.video, "asking": options.asking, "rollout": options.rollout}
+    if tells and (line := told(manner, sections)):
+        say(line)
+    settled = {name: with_manner(section, manner.sections.get(name, {})) for name, section in sections.items()}
+    base = manner_of(options.base).path if options.base else ""
+    return options.model_copy(update={**settled, "policy": manner.path, "base": base})
+
+
+def _answers(options: Evaluate, samples: list[Sample], processes: Processes) -> tuple[dict[str, list[Answered]], ClipLoader]:
+    """What each model answered, the base first; and what loads their clips."""
+    answered = {}
+    for model, path in (("base", options.base), ("policy", options.policy)):
+        if path:
+            answered[model], loader = _answers_of(model, path, options, samples, processes)
+    if all(one.reading.reason.startswith("video:") for one in answered["policy"]):
+        faults = loader.quarantine.faults
+        first = f"; {faults[0].sample_id}: {faults[0].what}" if faults else "."
+        raise DataError(f"None of the {len(samples):,} videos could be used{first}", "Give their folder: --videos DIR.")
+    for fault in loader.quarantine.faults[:5]:
+        say(f"{fault.sample_id}: {fault.what}")
+    if len(loader.quarantine.faults) > 5:
+        say(f"... and {len(loader.quarantine.faults) - 5:,} more: {loader.quarantine.counts()}")
+    return answered, loader
+
+
+def _answers_of(model: str, path: str, options: Evaluate, samples: list[Sample], processes: Processes) -> tuple[list[Answered], ClipLoader]:
+    """One model's answers, from the cache in --out where they are there."""
+    import contextlib
+
     from videochat_r1.commands.quiet import quiet_libraries
+    from videochat_r1.evaluation.answer_cache import AnswerCache, model_digest
     from videochat_r1.evaluation.evaluate import answer
     from videochat_r1.evaluation.live import Live
     from videochat_r1.policy.config import PolicyConfig
@@ -91,45 +131,127 @@ def _answer(options: Evaluate, samples: list[Sample]) -> list[Answered]:
     from videochat_r1.video.clips import ClipLoader
 
     quiet_libraries()
-    policy = load_policy(PolicyConfig(path=options.policy, device=options.device, dtype=options.dtype), keep_reference=False)
+    policy = load_policy(PolicyConfig(path=path, device=_device(options.device, processes), dtype=options.dtype), keep_reference=False)
     engine = make_engine(options.rollout.engine, policy)
     loader = ClipLoader(options.video, policy.geometry)
-    with Live(len(samples), title="Evaluating") as live:
-        found = answer(
-            policy,
-            engine,
-            loader,
-            samples,
-            options.asking,
-            options.rollout,
-            seed=options.seed,
-            on_answered=lambda done: live.on_step({"step": done}),
-        )
-    if len(loader.quarantine) == len(samples):
-        first = loader.quarantine.faults[0]
-        raise DataError(
-            f"None of the {len(samples):,} videos could be used; {first.sample_id}: {first.what}", "Give their folder: --videos DIR."
-        )
-    for fault in loader.quarantine.faults[:5]:
-        say(f"{fault.sample_id}: {fault.what}")
-    if len(loader.quarantine.faults) > 5:
-        say(f"... and {len(loader.quarantine.faults) - 5:,} more: {loader.quarantine.counts()}")
-    return found
+    share = f", process 1 of {processes.count}" if processes.count > 1 else ""
+    title = f"Evaluating{' the base' if model == 'base' else ''}{share}"
+    done = 0
+    with contextlib.ExitStack() as stack:
+        cache = None
+        if options.out:
+            facts = {"model": model_digest(path)}
+            cache = stack.enter_context(AnswerCache(Path(options.out), facts, processes.rank))
+        live = stack.enter_context(Live(-(-len(samples) // processes.count), title=title, unit="answers")) if processes.is_first else None
+
+        def on_answered(count: int) -> None:
+            nonlocal done
+            if live is not None:
+                if done == 0 and live.first_step is None:
+                    live.begin(count)
+                live.on_step({"step": count})
+            done = count
+
+        try:
+            found = answer(
+                policy,
+                engine,
+                loader,
+                samples,
+                options.asking,
+                options.rollout,
+                seed=options.seed,
+                on_answered=on_answered,
+                cache=cache,
+                processes=processes,
+            )
+        except KeyboardInterrupt:
+            if not options.out:
+                raise
+            what = f"Stopped after {done:,} of {len(samples):,} answers{' of the base' if model == 'base' else ''}{share}."
+            raise Interrupted(what, "The same command goes on from there.") from None
+    return found, loader
 
 
-def _write(folder: Path, options: Evaluate, answered: list[Answered], found: dict[str, Any], trivial: dict[str, Any]) -> None:
-    import json
+def _device(name: str, processes: Processes) -> str:
+    """A GPU for each process of a machine."""
+    import torch
 
-    from videochat_r1.commands.display import finite
-    from videochat_r1.evaluation.answers_file import write_predictions, write_scores
-    from videochat_r1.grpo.log import write_whole
+    if name == "auto" and processes.count > 1 and torch.cuda.is_available():
+        return f"cuda:{processes.local_rank % torch.cuda.device_count()}"
+    return name
 
-    write_predictions(folder / "predictions.jsonl", answered)
-    write_scores(folder / "scores.jsonl", answered)
-    asked = options.model_dump(mode="json", exclude={"json_", "out"})
-    report = {"results": found, "baselines": trivial, "n": len(answered), "options": asked}
-    write_whole(folder / "figures.json", json.dumps(finite(report), indent=1, allow_nan=False).encode())
-    say(f"Written to {folder}: predictions.jsonl, scores.jsonl, figures.json.")
+
+def _record(options: Evaluate, source: DataSource, samples: list[Sample], answered: dict[str, list[Answered]]) -> Record:
+    from videochat_r1.datasets.base.source import read_samples
+    from videochat_r1.evaluation.baselines import baselines
+    from videochat_r1.evaluation.compare import compare, scored
+    from videochat_r1.evaluation.evaluate import results
+    from videochat_r1.evaluation.published import published
+    from videochat_r1.evaluation.record import Record
+
+    train = read_samples(options.training_source(options.train)).samples if options.train else []
+    found = {model: results(own, resamples=options.resamples, seed=options.seed) for model, own in answered.items()}
+    compared: dict[str, Any] = {}
+    if "base" in answered:
+        worth = {model: scored(samples, [one.reading for one in own]) for model, own in answered.items()}
+        compared = compare(worth["policy"], worth["base"], names=("policy", "base"), resamples=options.resamples, seed=options.seed)
+    absolute = {name: os.path.abspath(value) for name in ("annotations", "videos") if (value := getattr(source, name))}
+    return Record(
+        answered=answered,
+        results=found,
+        baselines=baselines(samples, train, resamples=options.resamples, seed=options.seed),
+        options=options.model_dump(mode="json", exclude={"json_", "out"}),
+        source={**source.model_dump(mode="json"), **absolute},
+        compared=compared,
+        published=published(options.dataset, [metric for figures in found["policy"].values() for metric in figures]),
+    )
+
+
+def _keep(folder: Path, options: Evaluate, record: Record, samples: list[Sample], loader: ClipLoader) -> None:
+    from videochat_r1.evaluation.record import write_record
+
+    write_record(folder, record)
+    names = ["predictions.jsonl", "scores.jsonl", "figures.json"]
+    if options.log_samples:
+        from videochat_r1.evaluation.lmms_eval.export import write_logs
+
+        names += [path.name for path in write_logs(folder, record)]
+    if options.report:
+        from videochat_r1.evaluation.report import write_report
+        from videochat_r1.evaluation.run_report import evaluation_report
+
+        write_report(folder, evaluation_report(record, samples, loader))
+        names += ["report.html", "report.md"]
+    say(f"Written to {folder}: {', '.join(names)}.")
+
+
+def _show(options: Evaluate, record: Record, out: TextIO) -> None:
+    found, trivial = record.results["policy"], record.baselines
+    if options.json_:
+        is_one = len(found) == 1
+
+        def inner(by_task: Any) -> Any:
+            return next(iter(by_task.values())) if is_one else by_task
+
+        more: dict[str, Any] = {"baselines": inner(trivial)}
+        if "base" in record.results:
+            more |= {"base": inner(record.results["base"]), "compared": inner(record.compared)}
+        print_json({**inner(found), **more}, out)
+        return
+    for task, figures in found.items():
+        base = {"base": record.results["base"][task]} if "base" in record.results else {}
+        figures_table(f"{task}, {figures['n']:,} samples", {"policy": figures, **base, **trivial[task]}, out)
+        own = [one for one in record.published if one.metric in figures]
+        if own:
+            out.write("  published, not measured here (whole data set):\n")
+        for source in dict.fromkeys((one.system, one.source) for one in own):
+            said = ", ".join(f"{one.metric} {one.value:g}" for one in own if (one.system, one.source) == source)
+            out.write(f"    {source[0]}: {said} ({source[1]})\n")
+    if record.compared:
+        from videochat_r1.commands.compare import show
+
+        show(dict(record.compared), ("policy", "base"), out)
 
 
 COMMAND = Command(Evaluate, run)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from videochat_r1.evaluation.curves import Series
 from videochat_r1.evaluation.legend import MODELS, SPARE_COLOURS, TRIVIAL, look, one_line
 from videochat_r1.evaluation.markup import Markup, element
+from videochat_r1.evaluation.strata import Histogram
 from videochat_r1.evaluation.tables import Cell, Row, bars_of
 
 WIDTH = 340.0
@@ -125,6 +126,36 @@ def levels(table: Sequence[tuple[str, Row]], models: Sequence[str]) -> Markup:
         f"{level}: " + ", ".join(f"{look(model, models).name} {cell}" for model, cell in row.models.items()) for level, row in table
     )
     return drawing(WIDTH, height, parts, label=label)
+
+
+def histogram(item: Histogram) -> Markup:
+    """Overlaps from 0 to 1 in equal bins: for each model a bar beside the others' in every bin, as a share of all answers."""
+    height, left, right, top, bottom = 170.0, 34.0, 6.0, 10.0, 24.0
+    models = list(item.counts)
+    bins = len(next(iter(item.counts.values())))
+    shares = {model: [100.0 * count / max(sum(counts), 1) for count in counts] for model, counts in item.counts.items()}
+    marks = nice_marks(0.0, max(max(own) for own in shares.values()))
+    room = (WIDTH - left - right) / bins
+
+    def y_of(value: float) -> float:
+        return top + (marks[-1] - value) / marks[-1] * (height - top - bottom)
+
+    parts = []
+    for mark in marks:
+        parts.append(element("path", d=f"M{left:g} {y_of(mark):.1f}H{WIDTH - right:g}", class_="rule"))
+        parts.append(words(left - 6, y_of(mark) + 4, f"{mark:.0f} %", "end"))
+    for place, model in enumerate(models):
+        width = (room - 3) / len(models)
+        for number, share in enumerate(shares[model]):
+            if share:
+                x, y = left + number * room + 1.5 + place * width, y_of(share)
+                parts.append(element("rect", x=x, y=y, width=width, height=y_of(0) - y, class_=f"fill-{css_name(model, models)}"))
+    for edge in range(0, bins + 1, max(bins // 5, 1)):
+        parts.append(
+            words(left + edge * room, height - 6, f"{edge / bins:.1f}", "middle" if 0 < edge < bins else "start" if not edge else "end")
+        )
+    label = "; ".join(f"{look(model, models).name}: " + ", ".join(map(str, counts)) for model, counts in item.counts.items())
+    return drawing(WIDTH, height, parts, label=f"Answers by overlap, in {bins} bins from 0 to 1: {label}")
 
 
 def phases(seconds: Mapping[str, float]) -> Markup:

@@ -76,9 +76,13 @@ class Timeline:
     overlaps: Mapping[str, float]
 
 
+GAIN, BEST, WORST, MEDIAN = "largest gain in reward", "highest reward", "lowest reward", "median reward"
+
+
 def choose_examples(candidates: Iterable[Example], *, per_task: int = 2, before: str = "base", after: str = "rft") -> tuple[Example, ...]:
-    """Examples of each task by rule, never by taste: the largest gain in total reward from the model `before` to the model `after`, the
-    lowest reward of the model `after`, then (per_task 3) its median reward. Ties go to the smaller sample id; no sample is taken twice.
+    """Examples of each task by rule, never by taste: the largest gain in total reward from the model `before` to the model `after` (the
+    highest reward where they are one), the lowest reward of the model `after`, then (per_task 3) its median reward. Ties go to the smaller
+    sample id; no sample is taken twice.
 
     candidates: one for each held-out sample; their clips may still be None, so that only chosen ones need be decoded. Where one of the two
     models has no answer, the rule uses the other alone. Tasks come in the order of the candidates.
@@ -87,9 +91,10 @@ def choose_examples(candidates: Iterable[Example], *, per_task: int = 2, before:
     by_task: dict[str, list[Example]] = {}
     for example in candidates:
         by_task.setdefault(example.sample.task, []).append(example)
+    rules = (BEST, WORST, MEDIAN) if before == after else (GAIN, f"{WORST} after tuning", f"{MEDIAN} after tuning")
     for examples in by_task.values():
         left = sorted(examples, key=lambda example: example.sample.id)
-        for rule in ("largest gain in reward", "lowest reward after tuning", "median reward after tuning")[:per_task]:
+        for rule in rules[:per_task]:
             if not left:
                 break
             taken = _pick(rule, left, before, after)
@@ -106,9 +111,11 @@ def chosen_text(examples: Sequence[Example]) -> str:
 
 def _pick(rule: str, examples: list[Example], before: str, after: str) -> Example:
     reward = {id(example): _total(example, after) for example in examples}
-    if rule == "largest gain in reward":
+    if rule == GAIN:
         return max(examples, key=lambda example: reward[id(example)] - _total(example, before))
-    if rule == "lowest reward after tuning":
+    if rule == BEST:
+        return max(examples, key=lambda example: reward[id(example)])
+    if rule.startswith(WORST):
         return min(examples, key=lambda example: reward[id(example)])
     ranked = sorted(examples, key=lambda example: reward[id(example)])
     return ranked[(len(ranked) - 1) // 2]

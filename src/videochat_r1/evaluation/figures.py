@@ -33,7 +33,7 @@ def figures(task: Task, samples: Sequence[Sample], readings: Sequence[Reading], 
     if len(samples) != len(readings):
         raise ValueError(f"{len(samples)} samples and {len(readings)} readings")
     shares_NM2 = _shares(task, samples, readings)
-    sums_VM2 = _by_video(shares_NM2, samples)
+    sums_VM2 = by_video(shares_NM2, [sample.video for sample in samples])
     totals_M2 = sums_VM2.sum(axis=0)
     spread_RM2 = resampled(sums_VM2, resamples, seed) if resamples else np.zeros((0, *totals_M2.shape))
     found: dict[str, Any] = {}
@@ -49,22 +49,26 @@ def figures(task: Task, samples: Sequence[Sample], readings: Sequence[Reading], 
     return {**found, "n": len(samples), "unparsed": sum(reading.answer is None for reading in readings)}
 
 
+def shares(task: Task, sample: Sample, reading: Reading) -> dict[str, list[float]]:
+    """{METRIC: [numerator, denominator]} of one sample. Raises DataError where its truth is at fault."""
+    try:
+        return {name: [float(part) for part in metric(reading, sample)] for name, metric in task.metrics.items()}
+    except ValueError as error:
+        raise DataError(f"Sample {sample.id} cannot be scored: {error}", "`videochat-r1 data check` lists every such row.") from error
+
+
 def _shares(task: Task, samples: Sequence[Sample], readings: Sequence[Reading]) -> NDArray[np.float64]:
     """(N, M, 2): the numerator and denominator of each sample and metric."""
-    metrics = tuple(task.metrics.values())
-    shares_NM2 = np.empty((len(samples), len(metrics), 2))
+    shares_NM2 = np.empty((len(samples), len(task.metrics), 2))
     for row, (sample, reading) in enumerate(zip(samples, readings, strict=True)):
-        try:
-            shares_NM2[row] = [metric(reading, sample) for metric in metrics]
-        except ValueError as error:
-            raise DataError(f"Sample {sample.id} cannot be scored: {error}", "`videochat-r1 data check` lists every such row.") from error
+        shares_NM2[row] = list(shares(task, sample, reading).values())
     return shares_NM2
 
 
-def _by_video(shares_NM2: NDArray[np.float64], samples: Sequence[Sample]) -> NDArray[np.float64]:
+def by_video(shares_NM2: NDArray[np.float64], videos: Sequence[str]) -> NDArray[np.float64]:
     """(V, M, 2): the sums over each video's samples."""
     numbers: dict[str, int] = {}
-    video_N = np.array([numbers.setdefault(sample.video, len(numbers)) for sample in samples])
+    video_N = np.array([numbers.setdefault(video, len(numbers)) for video in videos])
     sums_VM2 = np.zeros((len(numbers), *shares_NM2.shape[1:]))
     np.add.at(sums_VM2, video_N, shares_NM2)
     return sums_VM2

@@ -27,6 +27,7 @@ MODELS = {
     "base": Look("Base", "#D07F0C", (3.2, 1.6)),
     "sft": Look("SFT control", "#C032A8", (1.2, 1.2)),
     "rft": Look("Tuned", "#2C6CEE"),
+    "policy": Look("Policy", "#2C6CEE"),  # of an evaluation, which never shows a tuned model beside it
 }
 SPARE_COLOURS = ("#8C6BB1", "#00868B", "#B5495B", "#6B7A1E")  # for models of a user's own naming
 

@@ -34,15 +34,16 @@ class Live:
         total_steps: int,
         *,
         title: str = "Training",
+        unit: str = "steps",
         every_s: float = 5.0,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         from rich.console import Console
 
-        self.total_steps, self.title, self.every_s, self.clock = total_steps, one_line(title, 60), every_s, clock
+        self.total_steps, self.title, self.unit, self.every_s, self.clock = total_steps, one_line(title, 60), unit, every_s, clock
         self.console = console or Console(stderr=True)
-        self.recent: deque[tuple[float, Mapping[str, Any]]] = deque(maxlen=RECENT_STEPS + 1)
+        self.recent: deque[tuple[float, int, Mapping[str, Any]]] = deque(maxlen=RECENT_STEPS + 1)  # when, step, its row
         self.started_s = clock()
         self.first_step: int | None = None
         self.step = 0
@@ -69,6 +70,11 @@ class Live:
 
         self.console.print(Text(plain(text, 500)), soft_wrap=True)
 
+    def begin(self, step: int) -> None:
+        """So many steps were done before: they are no part of the pace."""
+        self.step = self.first_step = step
+        self.recent.append((self.clock(), step, {}))
+
     def on_step(self, row: Mapping[str, Any]) -> None:
         """Take one row of metrics.jsonl; without a "step" it is the next one."""
         now_s = self.clock()
@@ -76,8 +82,8 @@ class Live:
         if self.first_step is None:
             self.first_step = self.step
             spent_s = row.get("seconds/step")  # loading came before the first step and is no part of the pace
-            self.recent.append((now_s - spent_s if isinstance(spent_s, int | float) else self.started_s, {}))
-        self.recent.append((now_s, dict(row)))
+            self.recent.append((now_s - spent_s if isinstance(spent_s, int | float) else self.started_s, self.step - 1, {}))
+        self.recent.append((now_s, self.step, dict(row)))
         if self._display is not None:
             self._display.update(self.render())
         elif self._written_s is None or now_s - self._written_s >= self.every_s or self.step >= self.total_steps:
@@ -87,7 +93,8 @@ class Live:
     @property
     def seconds_per_step(self) -> float | None:
         """Mean over the recent steps."""
-        return (self.recent[-1][0] - self.recent[0][0]) / (len(self.recent) - 1) if len(self.recent) > 1 else None
+        steps = self.recent[-1][1] - self.recent[0][1] if self.recent else 0
+        return (self.recent[-1][0] - self.recent[0][0]) / steps if steps > 0 else None
 
     @property
     def seconds_left(self) -> float | None:
@@ -97,28 +104,28 @@ class Live:
     @property
     def tokens_per_second(self) -> float | None:
         """The last row's own figure."""
-        row = self.recent[-1][1] if self.recent else {}
+        row = self.recent[-1][2] if self.recent else {}
         return next((float(row[key]) for key in TOKEN_RATES if isinstance(row.get(key), int | float)), None)
 
     def means(self) -> dict[str, float]:
         """Recent means of the reward, of each named reward and of each task's reward, in this order, by the name to show."""
-        keys = list(dict.fromkeys(key for _, row in self.recent for key in row))
+        keys = list(dict.fromkeys(key for *_, row in self.recent for key in row))
         named = [key for key in keys if key.startswith("rewards/") and key.count("/") == 1]
         tasks = [key for key in keys if key.endswith("/reward") and not key.startswith(NOT_TASKS)]
         shown = {"reward": "reward"} | {key: one_line(key.removeprefix("rewards/"), 24) for key in named}
         shown |= {key: task_name(key.removesuffix("/reward")) for key in tasks}
         found = {}
         for key, name in shown.items():
-            values = [float(row[key]) for _, row in self.recent if isinstance(row.get(key), int | float)]
+            values = [float(row[key]) for *_, row in self.recent if isinstance(row.get(key), int | float)]
             if values:
                 found[name] = sum(values) / len(values)
         return found
 
     def speed_text(self) -> str:
-        """Steps a minute, tokens a second, time left; what is not known yet is left out."""
+        """Steps (or whatever the unit is) a minute, tokens a second, time left; what is not known yet is left out."""
         parts = []
         if (pace := self.seconds_per_step) is not None and pace > 0:
-            parts.append(f"{60 / pace:.1f} steps/min")
+            parts.append(f"{60 / pace:.1f} {self.unit}/min")
         if (tokens := self.tokens_per_second) is not None:
             parts.append(f"{tokens:,.0f} tokens/s")
         if (left := self.seconds_left) is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from videochat_r1.evaluation.curves import phase_seconds
 from videochat_r1.evaluation.examples import Example, answer_words, chosen_text
 from videochat_r1.evaluation.legend import TRUTH, in_order, look, one_line, plain, task_name
+from videochat_r1.evaluation.strata import strata_rows
 from videochat_r1.evaluation.tables import (
     Row,
     beats_trivial,
@@ -26,7 +27,7 @@ from videochat_r1.evaluation.tables import (
 )
 
 if TYPE_CHECKING:
-    from videochat_r1.evaluation.report import Report
+    from videochat_r1.evaluation.content import Report
 
 _WEB = re.compile(r"(www)\.", re.IGNORECASE)
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~$@]|:(?=//))")  # an unescaped @ makes a mail address of R@0.5
@@ -66,11 +67,15 @@ def render_markdown(report: Report, metrics: Sequence[Mapping[str, float]], figu
         parts.append(
             "Seconds by phase: " + ", ".join(f"{escaped(name, 40)} {value:.1f}" for name, value in spent.items()) + "." if spent else ""
         )
+    if "overlaps" in figures or "strata" in figures:
+        parts += ["## Where it works", _figure("overlaps", "Answers by their overlap with the truth", figures)]
+        parts += [_figure("strata", "Figures by length of video and of event", figures), *_strata_tables(report.payload)]
     leveled = level_rows(report.payload)
     if leveled:
         parts += ["## Harder levels", _level_table(leveled), _figure("levels", "Figures by level", figures)]
     if table:
         parts += ["## All figures", *(_task_table(of_task, results) for of_task in by_task(table))]
+    parts += _published(report.payload)
     parts += _run(report)
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -154,6 +159,38 @@ def _examples(examples: Sequence[Example], figures: Mapping[str, str]) -> list[s
             body.append([escaped(look(model, models).name), escaped(read, 300), earned, escaped(answer.text, 160)])
         parts.append(_grid(["", "Read as", "Earned", "Written"], body, left=4))
     return parts
+
+
+def _strata_tables(payload: Mapping[str, Any]) -> list[str]:
+    """A table for each task: its figure in every part."""
+    table = strata_rows(payload)
+    if not table:
+        return []
+    models = in_order(dict.fromkeys(model for _, row in table for model in row.models))
+    head = ["Task", "Figure", "Part (samples)", *(escaped(look(model, models).name) for model in models)]
+    body = [
+        [
+            escaped(task_name(row.task)),
+            escaped(row.metric, 60),
+            escaped(part, 40),
+            *(str(row.models[model]) if model in row.models else "–" for model in models),
+        ]
+        for part, row in table
+    ]
+    return [_grid(head, body, left=3)]
+
+
+def _published(payload: Mapping[str, Any]) -> list[str]:
+    found = payload.get("published") or ()
+    if not found:
+        return []
+    metrics = list(dict.fromkeys(one["metric"] for one in found))
+    body = []
+    for system, source in dict.fromkeys((one["system"], one["source"]) for one in found):
+        own = {one["metric"]: one["value"] for one in found if (one["system"], one["source"]) == (system, source)}
+        body.append([escaped(system, 60), escaped(source, 90), *(f"{own[name]:g}" if name in own else "–" for name in metrics)])
+    head = ["System", "Printed in", *(escaped(name, 30) for name in metrics)]
+    return ["## Published figures", "As their authors printed them, on the whole data set; not measured here.", _grid(head, body, left=2)]
 
 
 def _run(report: Report) -> list[str]:

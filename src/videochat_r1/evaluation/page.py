@@ -19,6 +19,7 @@ from videochat_r1.evaluation.example_cards import example_card
 from videochat_r1.evaluation.examples import chosen_text
 from videochat_r1.evaluation.legend import MODELS, TRIVIAL, TRUTH, look, one_line, plain, task_name
 from videochat_r1.evaluation.markup import Markup, element, join
+from videochat_r1.evaluation.strata import histograms, strata_rows
 from videochat_r1.evaluation.tables import (
     VERDICTS,
     Row,
@@ -37,7 +38,7 @@ from videochat_r1.evaluation.tables import (
 )
 
 if TYPE_CHECKING:
-    from videochat_r1.evaluation.report import Report
+    from videochat_r1.evaluation.content import Report
 
 
 def render_page(report: Report, metrics: Sequence[Mapping[str, float]]) -> str:
@@ -50,7 +51,9 @@ def render_page(report: Report, metrics: Sequence[Mapping[str, float]]) -> str:
         ("notes", "Notes", _notes(report.notes)),
         ("examples", "Examples", _examples(report, models)),
         ("training", "Training", _training(metrics)),
+        ("strata", "Where it works", _strata(report.payload)),
         ("levels", "Harder levels", _levels(level_rows(report.payload))),
+        ("published", "Published figures", _published(report.payload)),
         ("run", "This run", _run(report)),
     ]
     shown = [(key, name, content) for key, name, content in sections if content]
@@ -245,6 +248,79 @@ def _curve(item: Any) -> Markup:
     return element("article", element("h3", item.name), charts.curve(item), class_="card panel")
 
 
+def _strata(payload: Mapping[str, Any]) -> Markup | None:
+    """Overlaps as histograms, then each task's figure by length of video and of event."""
+    table, spread = strata_rows(payload), histograms(payload)
+    if not table and not spread:
+        return None
+    models = legend.in_order(
+        dict.fromkeys([*(name for _, row in table for name in row.models), *(name for one in spread for name in one.counts)])
+    )
+    about = (
+        "How the answers' overlap with the truth (IoU of spans as sets, mean IoU of boxes that were not given) is spread; one that could "
+        "not be read counts at 0. Then a task's figure by length, with 95 % intervals and the number of samples of each part."
+    )
+    drawn = [
+        element(
+            "article",
+            element("h3", task_name(one.task), element("div", "answers by IoU", class_="metric")),
+            charts.histogram(one),
+            class_="card panel",
+        )
+        for one in spread
+    ]
+    return join(
+        [
+            element("p", about, class_="about"),
+            _keys(models),
+            element("div", drawn, class_="grid") if drawn else None,
+            element("div", _level_panels(table, models), class_="grid") if table else None,
+        ]
+    )
+
+
+def _published(payload: Mapping[str, Any]) -> Markup | None:
+    """What others printed, a row a system and source."""
+    found = payload.get("published") or ()
+    if not found:
+        return None
+    metrics = list(dict.fromkeys(one["metric"] for one in found))
+    head = [element("th", "System", scope="col"), *(element("th", one_line(name, 30), class_="figure", scope="col") for name in metrics)]
+    head.append(element("th", "Printed in", scope="col"))
+    body = []
+    for system, source in dict.fromkeys((one["system"], one["source"]) for one in found):
+        own = {one["metric"]: one["value"] for one in found if (one["system"], one["source"]) == (system, source)}
+        cells = [element("td", f"{own[name]:g}" if name in own else "–", class_="figure") for name in metrics]
+        body.append(element("tr", element("th", one_line(system, 60), scope="row"), cells, element("td", one_line(source, 90))))
+    about = (
+        "As their authors printed them, on the whole data set; not measured here. The same model's figure moves by tens of points with "
+        "frames, pixels and the way answers are read: only figures of one command compare."
+    )
+    table = element("table", element("thead", element("tr", head)), element("tbody", body))
+    return join([element("p", about, class_="about"), element("div", _scrolling(table, "Published figures"), class_="card")])
+
+
+def _keys(models: Sequence[str]) -> Markup:
+    named = [
+        element("span", element("span", class_=f"swatch of-{charts.css_name(model, models)}"), look(model, models).name, class_="key")
+        for model in models
+    ]
+    return element("div", named, class_="legend")
+
+
+def _level_panels(table: Sequence[tuple[str, Row]], models: Sequence[str]) -> list[Markup]:
+    """One chart a task and metric."""
+    return [
+        element(
+            "article",
+            element("h3", task_name(task), element("div", one_line(metric, 40), class_="metric")),
+            charts.levels([(level, row) for level, row in table if (row.task, row.metric) == (task, metric)], models),
+            class_="card panel",
+        )
+        for task, metric in dict.fromkeys((row.task, row.metric) for _, row in table)
+    ]
+
+
 def _levels(table: Sequence[tuple[str, Row]]) -> Markup | None:
     if not table:
         return None
@@ -275,31 +351,17 @@ def _levels(table: Sequence[tuple[str, Row]]) -> Markup | None:
                 element("td", cell.value_text if cell else "–", element("small", cell.interval_text if cell else None), class_="figure")
             )
         body.append(element("tr", cells, element("td", change_text(row), class_="figure")))
-    keys = list(dict.fromkeys((row.task, row.metric) for _, row in table))
-    panels = [
-        element(
-            "article",
-            element("h3", task_name(task), element("div", one_line(metric, 40), class_="metric")),
-            charts.levels([(level, row) for level, row in table if (row.task, row.metric) == (task, metric)], models),
-            class_="card panel",
-        )
-        for task, metric in keys
-    ]
     about = (
         "The same models at each level of difficulty: dots with 95 % intervals. The dashed line is the best trivial answer at that level, "
         "where it was scored."
     )
     listing = element("table", element("thead", element("tr", head)), element("tbody", body))
     details = element("details", element("summary", "Figures by level"), _scrolling(listing, "Figures by level"))
-    named = [
-        element("span", element("span", class_=f"swatch of-{charts.css_name(model, models)}"), look(model, models).name, class_="key")
-        for model in models
-    ]
     return join(
         [
             element("p", about, class_="about"),
-            element("div", named, class_="legend"),
-            element("div", panels, class_="grid"),
+            _keys(models),
+            element("div", _level_panels(table, models), class_="grid"),
             element("div", details, class_="card"),
         ]
     )

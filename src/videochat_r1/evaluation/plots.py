@@ -4,6 +4,7 @@ matplotlib is imported on the first figure and not with this module."""
 
 from __future__ import annotations
 
+import re
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from videochat_r1.evaluation.curves import Series
 from videochat_r1.evaluation.examples import Example, Picture, Strip, Timeline, answer_words, filmstrip, strip, timeline
 from videochat_r1.evaluation.legend import GIVEN, TRIVIAL, TRUTH, Look, in_order, look, one_line, task_name
+from videochat_r1.evaluation.strata import Histogram
 from videochat_r1.evaluation.tables import Cell, Row, bars_of
 from videochat_r1.rewards.choices import LETTERS, lettered
 
@@ -50,6 +52,8 @@ STYLE: dict[str, Any] = {
     "agg.path.chunksize": 0,
 }
 WIDTH_IN = 10.0
+OWN = re.compile(r"(reward_curves|training|before_after|levels|overlaps|strata|example_\d+)\.png")
+"""The files that write_figures writes."""
 
 
 def write_figures(
@@ -60,9 +64,11 @@ def write_figures(
     headlines: Sequence[Row],
     levels: Sequence[tuple[str, Row]],
     examples: Sequence[Example],
+    strata: Sequence[tuple[str, Row]] = (),
+    histograms: Sequence[Histogram] = (),
 ) -> dict[str, str]:
-    """Draw what there is something of into folder, and return {figure: file name}: "rewards", "training", "before_after", "levels" and
-    "example 1" onwards."""
+    """Draw what there is something of into folder, and return {figure: file name}: "rewards", "training", "before_after", "levels",
+    "overlaps", "strata" and "example 1" onwards. Figures of these names that an earlier report left, and this one has not, are removed."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, tuple[str, Callable[[], Figure]]] = {}
     if rewards:
@@ -73,12 +79,20 @@ def write_figures(
         drawn["before_after"] = ("before_after.png", lambda: bars_figure(headlines))
     if levels:
         drawn["levels"] = ("levels.png", lambda: levels_figure(levels))
+    if histograms:
+        drawn["overlaps"] = ("overlaps.png", lambda: histograms_figure(histograms))
+    if strata:
+        drawn["strata"] = ("strata.png", lambda: levels_figure(strata))
     for number, example in enumerate(examples, start=1):
         if example.clip is not None:
             drawn[f"example {number}"] = (f"example_{number:02d}.png", partial(example_figure, example))
     with _style():
         for file_name, draw in drawn.values():
             draw().savefig(folder / file_name, metadata={"Software": None})
+    current = {file_name for file_name, _ in drawn.values()}
+    for old in folder.glob("*.png"):
+        if old.name not in current and OWN.fullmatch(old.name):
+            old.unlink(missing_ok=True)
     return {figure: file_name for figure, (file_name, _) in drawn.items()}
 
 
@@ -208,15 +222,39 @@ def levels_figure(table: Sequence[tuple[str, Row]]) -> Figure:
         axes.set_axisbelow(True)
         axes.set_title(f"{_short(task_name(key[0]), 24)} · {_short(key[1], 14)}")
     everyone = in_order(dict.fromkeys(model for _, row in table for model in row.models))
-    _legend_below(figure, [look(model, everyone) for model in everyone])
+    _legend_below(figure, [look(model, everyone) for model in everyone], trivial=any(row.trivial for _, row in table))
     return figure
 
 
-def _legend_below(figure: Figure, looks: Sequence[Look]) -> None:
+def histograms_figure(found: Sequence[Histogram]) -> Figure:
+    """One panel a task: the share of each model's answers in every bin of overlap."""
+    figure, panels = _panels(len(found), 2.1)
+    models = in_order(dict.fromkeys(model for item in found for model in item.counts))
+    for axes, item in zip(panels, found, strict=True):
+        own = [model for model in models if model in item.counts]
+        for place, model in enumerate(own):
+            counts = item.counts[model]
+            width = 0.9 / len(own)
+            places = [number + 0.05 + (place + 0.5) * width for number in range(len(counts))]
+            shares = [100 * count / max(sum(counts), 1) for count in counts]
+            axes.bar(places, shares, width=width, color=look(model, models).colour, linewidth=0)
+        bins = len(next(iter(item.counts.values())))
+        axes.set_xticks([bins * part / 5 for part in range(6)], [f"{part / 5:.1f}" for part in range(6)])
+        axes.set_xlim(0, bins)
+        axes.set_ylabel("% of answers", fontsize=7)
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        axes.set_title(f"{_short(task_name(item.task), 24)} · IoU with the truth")
+    _legend_below(figure, [look(model, models) for model in models], trivial=False)
+    return figure
+
+
+def _legend_below(figure: Figure, looks: Sequence[Look], *, trivial: bool = True) -> None:
     from matplotlib.lines import Line2D
 
     marks: list[Line2D] = [Line2D([], [], color=item.colour, marker="o", linewidth=1.4, markersize=5, label=item.name) for item in looks]
-    marks.append(Line2D([], [], color=TRIVIAL.colour, linewidth=1.6, linestyle=(0, (1.5, 1)), label=TRIVIAL.name))
+    if trivial:
+        marks.append(Line2D([], [], color=TRIVIAL.colour, linewidth=1.6, linestyle=(0, (1.5, 1)), label=TRIVIAL.name))
     figure.legend(handles=marks, loc="lower center", ncols=len(marks), frameon=False, fontsize=7, bbox_to_anchor=(0.5, -0.01))
 
 

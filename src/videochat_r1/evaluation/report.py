@@ -10,15 +10,16 @@ import math
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videochat_r1.errors import EnvironmentFault
+from videochat_r1.evaluation.content import Report
 from videochat_r1.evaluation.curves import health_series, read_metrics, reward_series
 from videochat_r1.evaluation.examples import Example, ModelAnswer, choose_examples
 from videochat_r1.evaluation.legend import look, one_line, task_name
+from videochat_r1.evaluation.strata import histograms, strata_rows
 from videochat_r1.evaluation.tables import Row, by_task, change_text, headline_rows, level_rows, models_of, rows
 
 if TYPE_CHECKING:
@@ -28,24 +29,6 @@ __all__ = ["Example", "ModelAnswer", "Report", "choose_examples", "console_table
 
 FIGURES = "figures"
 """The folder of the PNG files, beside report.md."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Report:
-    """What a run has to show.
-
-    payload is what report.json holds: {"results": {MODEL: {TASK: figures}}, "baselines": {TASK: {NAME: figures}}, "seconds": number or
-    {PHASE: number}, "n": ...}, where figures are {METRIC: percentage, METRIC_ci95: [low, high], "n": samples, "unparsed": samples}; the
-    models "base", "sft" and "rft" have names and colours of their own, and any other is shown by its name. Optional: "levels": {LEVEL:
-    like results, with "baselines" in it where there are any} for harder levels, and "level": what to call the main one."""
-
-    title: str
-    payload: Mapping[str, Any]
-    notes: tuple[str, ...] = ()  # a paragraph each
-    commands: tuple[str, ...] = ()  # how to get the same run again
-    environment: Mapping[str, str] = field(default_factory=dict)
-    metrics: Path | None = None  # metrics.jsonl of the training; None or a missing file: no curves
-    examples: tuple[Example, ...] = ()  # as choose_examples gives them
 
 
 def write_report(folder: Path, report: Report) -> None:
@@ -68,6 +51,8 @@ def write_report(folder: Path, report: Report) -> None:
             health=health_series(metrics),
             headlines=headline_rows(table),
             levels=level_rows(report.payload),
+            strata=strata_rows(report.payload),
+            histograms=histograms(report.payload),
             examples=report.examples,
         )
         linked = {figure: f"{FIGURES}/{file_name}" for figure, file_name in drawn.items()}

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videochat_r1.errors import VideoError
+from videochat_r1.evaluation.content import Report
 from videochat_r1.evaluation.examples import Example, ModelAnswer, choose_examples
-from videochat_r1.evaluation.report import Report, describe_environment
+from videochat_r1.evaluation.report import describe_environment
+from videochat_r1.evaluation.strata import strata
 
 if TYPE_CHECKING:
     from videochat_r1.evaluation.evaluate import Answered
+    from videochat_r1.evaluation.record import Record
     from videochat_r1.types import Sample
     from videochat_r1.video.clips import ClipLoader
 
@@ -51,6 +54,8 @@ def assemble_report(
         "baselines": {task: dict(by_name) for task, by_name in baselines.items()},
         "seconds": seconds,
         "n": len(samples),
+        "strata": strata(answered, loader),
+        "about": {"title": title, "notes": list(notes), "commands": list(commands)},
         **(extra or {}),
     }
     return Report(
@@ -62,6 +67,158 @@ def assemble_report(
         metrics=metrics,
         examples=examples_of(samples, answered, loader, per_task=per_task),
     )
+
+
+def evaluation_report(record: Record, samples: Sequence[Sample], loader: ClipLoader | None, *, seconds: float = 0.0) -> Report:
+    """The report of an evaluation, with the base model's figures where it has them."""
+    from dataclasses import asdict
+
+    options = record.options
+    asked = f"{options['policy']} on {Path(str(record.source['annotations'])).name} ({record.source['name']})"
+    order = {model: record.answered[model] for model in ("base", "policy") if model in record.answered}
+    spent = seconds or sum(one.seconds for own in order.values() for one in own)
+    return assemble_report(
+        f"Evaluation of {asked}",
+        samples,
+        order,
+        baselines=record.baselines,
+        loader=None if loader is None else larger(loader),
+        seconds=round(spent, 1),
+        notes=_evaluation_notes(options, record.compared),
+        commands=(_command(options, record.source),),
+        extra={"published": [asdict(one) for one in record.published], "compared": dict(record.compared)},
+        resamples=int(options["resamples"]),
+        seed=int(options["seed"]),
+    )
+
+
+def _evaluation_notes(options: Mapping[str, Any], compared: Mapping[str, Any]) -> list[str]:
+    """How it was asked, and what the paired tests say."""
+    notes = []
+    for name in ("asking", "video", "rollout"):
+        notes.append(f"{name}: " + ", ".join(f"{key} {value}" for key, value in options[name].items()))
+    for task, one in compared.items():
+        said = []
+        for metric, found in one["metrics"].items():
+            low, high = found.get("difference_ci95", (float("nan"), float("nan")))
+            said.append(f"{metric} {found['difference']:+.1f} [{low:+.1f}, {high:+.1f}], p {found['p']:.3f}")
+        notes.append(f"Policy minus base, {task}, paired over {one['videos']:,} videos: {'; '.join(said)}.")
+    return notes
+
+
+def _command(options: Mapping[str, Any], source: Mapping[str, Any]) -> str:
+    words = [
+        "videochat-r1 evaluate",
+        f"--policy {options['policy']}",
+        f"--dataset {source['name']}",
+        f"--annotations {source['annotations']}",
+    ]
+    words += [f"--videos {source['videos']}"] if source.get("videos") else []
+    words += [f"--base {options['base']}"] if options.get("base") else []
+    return " ".join(words)
+
+
+LOOK_PX = 320
+"""Examples are drawn from frames of so many pixels square, whatever the model was shown of the same seconds."""
+
+
+def larger(loader: ClipLoader) -> ClipLoader:
+    """Loads the same seconds, in pictures that a person can look at."""
+    from videochat_r1.video.clips import ClipLoader
+
+    if loader.config.max_tokens:  # there a larger picture means fewer frames
+        return loader
+    side = LOOK_PX**2
+    wider = {"max_pixels": max(loader.config.max_pixels, side), "total_pixels": max(loader.config.total_pixels, side * 1024)}
+    return ClipLoader(loader.config.model_copy(update=wider), loader.geometry)
+
+
+def rebuilt_evaluation(folder: Path) -> Report:
+    """The report of an evaluation's folder, from what lies in it and the data set it names. Raises DataError and UsageError."""
+    from videochat_r1.datasets.base.source import read_samples
+    from videochat_r1.evaluation.evaluate import results
+    from videochat_r1.evaluation.published import Published
+    from videochat_r1.evaluation.record import Record, answers_of, read_record, source_of_record
+
+    found = read_record(folder)
+    source = source_of_record(found)
+    samples = read_samples(source, keeps_missing=True).samples
+    answered = answers_of(folder, found, samples)
+    options = found["options"]
+    seed, resamples = int(options["seed"]), int(options["resamples"])
+    record = Record(
+        answered=answered,
+        results={model: results(own, resamples=resamples, seed=seed) for model, own in answered.items()},
+        baselines=found["baselines"],
+        options=options,
+        source=found["source"],
+        compared=found.get("compared", {}),
+        published=[Published(**one) for one in found.get("published", ())],
+    )
+    spent = sum(figures.get("seconds", 0.0) * figures["n"] for figures in found["results"].values())
+    return evaluation_report(record, samples, _loader(options["policy"], options["video"]), seconds=spent)
+
+
+RUN_ANSWERS = {"base": "base", "tuned": "rft", "SFT": "sft"}
+"""File of answers in a run's folder -> what the report calls the model."""
+
+
+def rebuilt_run(folder: Path) -> Report:
+    """The report of a training run's folder, from its recipe, answers and metrics; harder levels, notes and times are taken from the report
+    that lies there. Raises DataError and UsageError."""
+    import json
+
+    from videochat_r1.config import read_recipe
+    from videochat_r1.datasets.base.source import read_samples
+    from videochat_r1.errors import DataError
+    from videochat_r1.evaluation.answers_file import read_answers
+    from videochat_r1.evaluation.baselines import baselines
+
+    recipe = read_recipe(folder / "recipe.toml")
+    if not recipe.test:
+        raise DataError(f"The run {folder} names no [[test]] set, so there is nothing to report on.", "Evaluate its policy on a data set.")
+    test = [sample for source in recipe.test for sample in read_samples(source, keeps_missing=True).samples]
+    train = [sample for source in recipe.data for sample in read_samples(source).samples]
+    answered = {}
+    for name, model in RUN_ANSWERS.items():
+        kept = read_answers(folder / "evaluation" / f"{name}.predictions.jsonl", test, recipe.asking, among_others=True)
+        if kept is not None:
+            answered["sft" if recipe.train.method == "sft" and name == "tuned" else model] = kept
+    if not answered:
+        mend = "Evaluate the policy with `videochat-r1 evaluate`."
+        raise DataError(f"The run {folder} holds no answers to its test sets.", mend)
+    try:
+        old = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        old = {}
+    about = old.get("about") or {"title": folder.resolve().name, "notes": [], "commands": []}
+    loader = _loader(str(folder / "policy") if (folder / "policy").is_dir() else recipe.policy.path, recipe.video.model_dump(mode="json"))
+    return assemble_report(
+        str(about["title"]),
+        test,
+        {model: answered[model] for model in ("base", "sft", "rft") if model in answered},
+        baselines=baselines(test, train),
+        loader=None if loader is None else larger(loader),
+        metrics=folder / "metrics.jsonl",
+        seconds=old.get("seconds") or 0.0,
+        notes=[str(note) for note in about["notes"]],
+        commands=[str(command) for command in about["commands"]],
+        extra={key: old[key] for key in ("levels", "level") if key in old},
+    )
+
+
+def _loader(policy: str, video: Mapping[str, Any]) -> ClipLoader | None:
+    """What loads the clips of the examples; None where the model that they were cut for is not here: then there are none to draw."""
+    from videochat_r1.checking import checked
+    from videochat_r1.errors import UserFault
+    from videochat_r1.policy.processing import load_processing
+    from videochat_r1.video.clips import ClipLoader
+    from videochat_r1.video.sampling import VideoConfig
+
+    try:
+        return ClipLoader(checked(VideoConfig, video), load_processing(policy).geometry)
+    except UserFault:
+        return None
 
 
 def examples_of(

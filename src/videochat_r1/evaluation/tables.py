@@ -13,8 +13,18 @@ from videochat_r1.evaluation.legend import HEADLINES, TASK_NAMES, TRIVIAL, Look,
 KEPT_WITHIN = 1.0
 """Points by which a figure may fall and still counts as kept."""
 
-Verdict = Literal["lifted", "kept", "fell", "unclear"]
-VERDICTS: dict[Verdict, str] = {"lifted": "lifted", "kept": "kept", "fell": "lost", "unclear": "lower, within intervals"}
+SAME_WITHIN = 0.05
+"""Points that a figure with one decimal does not show."""
+
+Verdict = Literal["lifted", "kept", "same", "zero", "fell", "unclear"]
+VERDICTS: dict[Verdict, str] = {
+    "lifted": "lifted",
+    "kept": "kept",
+    "same": "unchanged",
+    "zero": "nothing learned",
+    "fell": "lost",
+    "unclear": "lower, within intervals",
+}
 """What each verdict is called on the page."""
 
 
@@ -58,7 +68,7 @@ class Row:
         """(name, figure) before and after: the base and the tuned model, else the first and the last; None without both figures."""
         names = list(self.models)
         before = "base" if "base" in names else names[0]
-        after = "rft" if "rft" in names else names[-1]
+        after = next((name for name in ("rft", "policy") if name in names), names[-1])
         if before == after or self.models[before].value is None or self.models[after].value is None:
             return None
         return before, self.models[before], after, self.models[after]
@@ -126,8 +136,8 @@ def bars_of(row: Row) -> list[tuple[str, Look, Cell, bool]]:
 
 
 def verdict(row: Row) -> Verdict | None:
-    """What became of a figure: lifted or fell where the two 95 % intervals lie apart, kept where it rose, or
-    fell by a point at most, else unclear.
+    """What became of a figure: lifted or fell where the two 95 % intervals lie apart; zero where it was 0.0 and still is, same where it has
+    not moved; kept where it rose, or fell by a point at most; else unclear.
 
     Where an interval is missing its figure stands for both ends. Intervals that lie apart are a stricter sign than a
     test of the difference.
@@ -136,6 +146,10 @@ def verdict(row: Row) -> Verdict | None:
         return None
     _, before, _, after = row.change
     assert before.value is not None and after.value is not None
+    if max(before.value, after.value) < SAME_WITHIN:
+        return "zero"
+    if abs(after.value - before.value) < SAME_WITHIN:
+        return "same"
     if _low(after) > _high(before) and after.value - before.value > KEPT_WITHIN:
         return "lifted"
     if _high(after) < _low(before) and before.value - after.value > KEPT_WITHIN:
@@ -163,13 +177,14 @@ def beats_trivial(row: Row) -> bool | None:
 
 
 def headline(table: list[Row]) -> list[tuple[str, str]]:
-    """What was learned, as (verdict, tasks and figures): those that were lifted, were kept, fell, and fell without a clear sign."""
+    """What was learned, as (verdict, tasks and figures): in the order of VERDICTS."""
     leads = [of_task[0] for _, of_task in by_task(headline_rows(table))]
     moved = {name: [row for row in leads if verdict(row) == name] for name in VERDICTS}
     sentences = []
     for name, verb in VERDICTS.items():
         if moved[name]:
-            sentences.append((verb, _listing([_moved_text(row) for row in moved[name]])))
+            texts = {"zero": _zero_text, "same": _still_text}
+            sentences.append((verb, _listing([texts.get(name, _moved_text)(row) for row in moved[name]])))
     alone = [row for row in leads if verdict(row) is None]
     if alone:
         said = [f"{task_name(row.task)} {one_line(row.metric, 40)} {next(iter(row.models.values()))}" for row in alone]
@@ -235,9 +250,22 @@ def _seconds(value: Any) -> str:
 def _moved_text(row: Row) -> str:
     assert row.change is not None
     _, before, _, after = row.change
+    return f"{_within(row)} {before.value_text} → {after.value_text} {one_line(row.metric, 40)}"
+
+
+def _still_text(row: Row) -> str:
+    assert row.change is not None
+    return f"{_within(row)} {row.change[3].value_text} {one_line(row.metric, 40)}"
+
+
+def _zero_text(row: Row) -> str:
+    return f"{_within(row)} stays at 0.0 {one_line(row.metric, 40)}"
+
+
+def _within(row: Row) -> str:
+    """The task's name within a sentence."""
     name = task_name(row.task)
-    name = name if name[1:2].isupper() else name[0].lower() + name[1:]
-    return f"{name} {before.value_text} → {after.value_text} {one_line(row.metric, 40)}"
+    return name if name[1:2].isupper() else name[0].lower() + name[1:]
 
 
 def _listing(parts: list[str]) -> str:

@@ -1,0 +1,83 @@
+"""videochat-r1 compare: is one policy better than another, on the same samples?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from videochat_r1.commands.display import print_json, print_table
+from videochat_r1.commands.options import Command, Given, argument, option
+from videochat_r1.commands.sources import SourceOptions
+from videochat_r1.errors import UsageError
+
+if TYPE_CHECKING:
+    from videochat_r1.evaluation.compare import Scored
+
+
+class Compare(SourceOptions):
+    """Compare two policies on the same samples: for each metric the difference A - B with its 95 % interval (paired bootstrap over videos)
+    and its p (permutation over videos; for metrics of right or wrong also McNemar's exact test). A and B are folders that `evaluate --out`
+    wrote, or files of predictions with --dataset and --annotations."""
+
+    a: str = argument("the first: a folder of evaluate --out, or a file of predictions", "A")
+    b: str = argument("the second", "B")
+    dataset: str = option("", "files of predictions: the data set that they are about", "NAME")
+    annotations: str = option("", "files of predictions: its annotation file", "FILE")
+    common: bool = option(False, "where the two have different samples, compare those that both have")
+    thinking: bool = option(False, "files of predictions: the form that was asked for has a <think> block")
+    reading: Literal["strict", "released"] = option("strict", "files of predictions: how answers are read")
+    resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0)
+    seed: int = option(0, "of the resamples and permutations")
+    json_: bool = option(False, "print one JSON object")
+
+
+def run(options: Compare, out: TextIO, fields: Given) -> int:
+    from videochat_r1.evaluation.compare import compare
+
+    a, b = (_scored(options, path) for path in (options.a, options.b))
+    names = (options.a, options.b)
+    found = compare(a, b, names=names, common=options.common, resamples=options.resamples, seed=options.seed)
+    if options.json_:
+        print_json({"a": options.a, "b": options.b, "tasks": found}, out)
+        return 0
+    show(found, names, out)
+    return 0
+
+
+def show(found: dict[str, dict[str, Any]], names: tuple[str, str], out: TextIO) -> None:
+    """A table a task: both figures, the difference with its interval, and what it is worth."""
+    out.write(f"A = {names[0]}\nB = {names[1]}\n")
+    for task, compared in found.items():
+        rows = [["", "A", "B", "A - B", "95 % interval", "p", "p (McNemar)"]]
+        for metric, one in compared["metrics"].items():
+            interval = "[{:+.1f}, {:+.1f}]".format(*one["difference_ci95"]) if "difference_ci95" in one else ""
+            discordant = f"{_p(one['p_mcnemar'])} ({one['only_a']} : {one['only_b']})" if "p_mcnemar" in one else ""
+            rows.append([metric, f"{one['a']:.1f}", f"{one['b']:.1f}", f"{one['difference']:+.1f}", interval, _p(one["p"]), discordant])
+        print_table(f"{task}, {compared['n']:,} samples of {compared['videos']:,} videos", rows, out)
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _scored(options: Compare, path: str) -> Scored:
+    """An evaluation's folder from its own scores; a file of predictions against the data set."""
+    from videochat_r1.evaluation.compare import read_scores, scored
+
+    if Path(path).is_dir():
+        return read_scores(Path(path) / "scores.jsonl")
+    if not options.dataset or not options.annotations:
+        mend = "Add --dataset and --annotations, or give folders that `evaluate --out` wrote."
+        raise UsageError(f"{path} is no folder of an evaluation; predictions are scored against a data set.", mend)
+    from videochat_r1.datasets.base.source import read_samples
+    from videochat_r1.evaluation.score import MISSING, read_outputs, read_predictions
+    from videochat_r1.tasks.base import Asking
+
+    outputs = read_predictions(Path(path))
+    samples = read_samples(options.source()).samples
+    readings = read_outputs(samples, outputs, Asking(thinking=options.thinking, reading=options.reading))
+    pairs = [(sample, reading) for sample, reading in zip(samples, readings, strict=True) if reading is not MISSING]
+    return scored([sample for sample, _ in pairs], [reading for _, reading in pairs])
+
+
+COMMAND = Command(Compare, run)

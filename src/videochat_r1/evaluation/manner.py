@@ -1,0 +1,84 @@
+"""How a policy wants to be asked: what its own run, or its release, says about clips, prompts and the length of answers.
+
+A figure is worth little where a model is shown other frames, or asked in another order, than it was trained on. What a command line says
+goes before all of this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from videochat_r1.section import Section
+
+SMALL = "small"
+"""The name of the built-in model."""
+
+RELEASED: dict[str, dict[str, dict[str, Any]]] = {
+    "VideoChat-R1_7B": {"asking": {"order": "text_first", "reading": "released"}},
+    "VideoChat-R1-thinking_7B": {"asking": {"thinking": True, "order": "text_first", "reading": "released"}},
+    "VideoChat-R1_7B_caption": {"asking": {"order": "text_first"}},
+    "VideoChat-R1_5-7B": {"asking": {"thinking": True, "order": "video_first"}},
+}
+"""The released checkpoints, by the last part of their names: the prompts of the released evaluation code (with a thought for the thinking
+one), text before the video as they were trained, and answers read as that code reads them. VideoChat-R1.5 was trained video first."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How one policy is asked. path: what to load. said: where the settings come from, "" for none. sections: {"video": {FIELD: value},
+    "asking": ..., "rollout": ...}, those fields alone that something was said about."""
+
+    path: str
+    said: str = ""
+    sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def manner_of(policy: str) -> Manner:
+    """How the policy of that name wants to be asked: "small", a run's folder, its policy/, a released checkpoint, or any other model.
+
+    Raises UsageError where a run's recipe.toml cannot be read."""
+    from videochat_r1.small import SMALL_MODEL, SMALL_VIDEO
+
+    folder = Path(policy).expanduser()
+    if (policy == SMALL and not folder.exists()) or (folder.is_dir() and folder.resolve() == SMALL_MODEL.resolve()):
+        return Manner(str(SMALL_MODEL), "the built-in model", {"video": SMALL_VIDEO.model_dump(), "asking": {"order": "video_first"}})
+    if (folder / "recipe.toml").is_file() and (folder / "policy").is_dir():
+        return _of_run(folder, str(folder / "policy"))
+    if folder.is_dir() and folder.resolve().name == "policy" and (folder.resolve().parent / "recipe.toml").is_file():
+        return _of_run(folder.resolve().parent, policy)
+    name = PurePosixPath(folder.resolve().name if folder.is_dir() else policy).name
+    if name in RELEASED:
+        return Manner(policy, f"the release of {name}", RELEASED[name])
+    return Manner(policy)
+
+
+def _of_run(run: Path, path: str) -> Manner:
+    from videochat_r1.config import read_recipe
+
+    recipe = read_recipe(run / "recipe.toml")
+    sections = {"video": recipe.video.model_dump(), "asking": recipe.asking.model_dump()}
+    return Manner(path, str(run / "recipe.toml"), {**sections, "rollout": {"max_tokens": recipe.rollout.max_tokens}})
+
+
+Chosen = TypeVar("Chosen", bound=Section)
+
+
+def with_manner(section: Chosen, said: Mapping[str, Any]) -> Chosen:
+    """The section with what is said about it, where a command line gave nothing. Raises UsageError where the two do not go together."""
+    from videochat_r1.checking import checked
+
+    given = {name: getattr(section, name) for name in section.model_fields_set}
+    return checked(type(section), {**section.model_dump(mode="json"), **said, **given})
+
+
+def told(manner: Manner, given: Mapping[str, Section]) -> str:
+    """One line about what a manner changed; "" for nothing. given: the sections as the command line left them."""
+    parts = []
+    for name, said in manner.sections.items():
+        section = given[name]
+        default = type(section)()
+        changed = {key: value for key, value in said.items() if key not in section.model_fields_set and value != getattr(default, key)}
+        parts += [f"{name}.{key} {value}" for key, value in changed.items()]
+    return f"Asked as {manner.said} says: {', '.join(parts)}." if parts else ""

@@ -1,0 +1,90 @@
+"""The folder of an evaluation: what is kept, and how it is read back.
+
+predictions.jsonl  what the policy wrote            scores.jsonl  what each answer is worth, metric by metric
+figures.json       figures, options, versions       answers*.jsonl  the cache that an interrupted run goes on from
+base/              the same of the base model, where one was asked for"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from videochat_r1.errors import DataError
+from videochat_r1.evaluation.answers_file import read_answers, write_predictions, write_scores
+from videochat_r1.evaluation.published import Published
+
+if TYPE_CHECKING:
+    from videochat_r1.datasets.base.source import DataSource
+    from videochat_r1.evaluation.evaluate import Answered
+    from videochat_r1.types import Sample
+
+FIGURES = "figures.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One evaluation. options: the command line, with the settings that were used in the end and absolute paths."""
+
+    answered: Mapping[str, Sequence[Answered]]  # "policy", and "base" where there is one
+    results: Mapping[str, Mapping[str, Any]]  # {MODEL: {TASK: figures}}
+    baselines: Mapping[str, Mapping[str, Any]]
+    options: Mapping[str, Any]
+    source: Mapping[str, Any]  # the data set, as a recipe names it
+    compared: Mapping[str, Any]  # policy against base, as compare.compare gives it; {} without a base
+    published: Sequence[Published]
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """All files but the cache. Raises EnvironmentFault where the disk refuses."""
+    from videochat_r1.commands.display import finite
+    from videochat_r1.grpo.log import write_whole
+
+    for model, answered in record.answered.items():
+        own = folder if model == "policy" else folder / model
+        write_predictions(own / "predictions.jsonl", answered)
+        write_scores(own / "scores.jsonl", answered)
+        about: dict[str, Any] = {"results": record.results[model], "baselines": record.baselines, "n": len(answered)}
+        about |= {"options": {**record.options, "policy": record.options["policy" if model == "policy" else "base"]}}
+        about |= {"source": record.source, "published": [asdict(one) for one in record.published]}
+        if model == "policy" and record.compared:
+            about |= {"base": record.results["base"], "compared": record.compared}
+        write_whole(own / FIGURES, json.dumps(finite(about), indent=1, allow_nan=False).encode())
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What figures.json holds. Raises DataError where the folder is no evaluation."""
+    try:
+        found = json.loads((folder / FIGURES).read_text(encoding="utf-8"))
+        if isinstance(found, dict) and {"results", "options", "source"} <= found.keys():
+            return found
+    except (OSError, ValueError):
+        pass
+    raise DataError(f"{folder} holds no evaluation: there is no whole {FIGURES}.", "Give the folder of `evaluate --out`, or of a run.")
+
+
+def source_of_record(found: Mapping[str, Any]) -> DataSource:
+    """The data set that an evaluation was about. Raises UsageError where the record names none that is known."""
+    from videochat_r1.checking import checked
+    from videochat_r1.datasets.base.source import DataSource
+
+    return checked(DataSource, found["source"])
+
+
+def answers_of(folder: Path, found: Mapping[str, Any], samples: Sequence[Sample]) -> dict[str, list[Answered]]:
+    """{"policy": ..., "base": ...} as they were written, read anew. Raises DataError where they are about other samples."""
+    from videochat_r1.checking import checked
+    from videochat_r1.tasks.base import Asking
+
+    asking = checked(Asking, found["options"]["asking"])
+    answered = {}
+    for model, own in (("base", folder / "base"), ("policy", folder)):
+        if model == "base" and not (own / "predictions.jsonl").is_file():
+            continue
+        kept = read_answers(own / "predictions.jsonl", samples, asking)
+        if kept is None:
+            raise DataError(f"{own / 'predictions.jsonl'} is not about the samples of {found['source']['annotations']}.", "Evaluate again.")
+        answered[model] = kept
+    return answered
