@@ -139,3 +139,188 @@ CLEAN = {
     "quality_access": qualities,
     "jsonl": canonical,
 }
+
+
+def timelens(count: int = 3) -> dict[str, Any]:
+    """A clean file of the TimeLens-Bench form."""
+    return {
+        f"v_{number:02}": {
+            "duration": 40.5,
+            "spans": [[0.0, 9.5], [12.25, 40.5]],
+            "queries": [f"A man in red opens crate {number}.", f"A man in red closes crate {number}."],
+        }
+        for number in range(count)
+    }
+
+
+def highlights(count: int = 3) -> list[dict[str, Any]]:
+    """A clean file of the QVHighlights form."""
+    return [
+        {
+            "qid": 8700 + number,
+            "query": f"Someone pours drink number {number}.",
+            "duration": 150,
+            "vid": f"Abc{number}_60.0_210.0",
+            "relevant_windows": [[0, 16], [20, 50], [60, 148]],
+            "relevant_clip_ids": [0, 1, 2],
+            "saliency_scores": [[4, 1, 1], [4, 2, 1], [3, 3, 3]],
+        }
+        for number in range(count)
+    ]
+
+
+def clips_of_a_task(count: int = 3) -> list[dict[str, Any]]:
+    """A clean file of the MVBench form, of a task with bounds."""
+    return [
+        {
+            "video": f"ZS{number}XR.mp4",
+            "question": "What happened after the person took the food?",
+            "candidates": ["Ate the medicine.", "Tidied up the blanket.", "Put down the cup.", "C"],
+            "answer": "Put down the cup." if number % 2 else "C",
+            "start": 11.1,
+            "end": 19.6,
+        }
+        for number in range(count)
+    ]
+
+
+def by_length(count: int = 3) -> list[dict[str, Any]]:
+    """Clean rows with the columns of Video-MME."""
+    lengths, domains = ("short", "medium", "long"), ("Knowledge", "Sports Competition")
+    return [
+        {
+            "video_id": f"{number:03}",
+            "duration": lengths[number % 3],
+            "domain": domains[number % 2],
+            "sub_category": "Geography",
+            "url": f"https://host/{number}",
+            "videoID": f"yt_{number}",
+            "question_id": f"{number:03}-1",
+            "task_type": "Counting Problem",
+            "question": "How many lamps are lit at the end?",
+            "options": ["A. Two.", "B. Three.", "C. Five.", "D. Eight."],
+            "answer": "ABCD"[number % 4],
+        }
+        for number in range(count)
+    ]
+
+
+def perceived(count: int = 3) -> dict[str, Any]:
+    """A clean file of the Perception Test form."""
+    return {
+        f"video_{number}": {
+            "metadata": {
+                "split": "valid",
+                "video_id": f"video_{number}",
+                "num_frames": 900,
+                "frame_rate": 30.0,
+                "resolution": [1080, 1920],
+            },
+            "mc_question": [
+                {
+                    "id": index,
+                    "question": "Is the lamp of the room lit when the game ends?",
+                    "options": ["no, it is not", "it cannot be seen", f"yes, as at the start {index}"],
+                    "answer_id": 2 - index,
+                    "area": "physics",
+                    "reasoning": ("descriptive", "predictive")[index],
+                    "tag": ["motion", "occlusion"],
+                }
+                for index in range(2)
+            ],
+        }
+        for number in range(count)
+    }
+
+
+def referred(count: int = 3) -> list[dict[str, Any]]:
+    """A clean file of the LongVideoBench form."""
+    return [
+        {
+            "video_id": f"86Cx{number}",
+            "question": "A man with a hat stands before a map. What does he do next?",
+            "question_wo_referring_query": "What does he do next?",
+            "candidates": ["He leaves", "He sits down", "He folds the map", "He waves", "He turns round"],
+            "correct_choice": number % 5,
+            "position": [854],
+            "topic_category": "NP-News-Programs",
+            "question_category": "E3E",
+            "level": "L2-Relation",
+            "id": f"86Cx{number}_0",
+            "video_path": f"86Cx{number}.mp4",
+            "subtitle_path": f"86Cx{number}_en.json",
+            "duration_group": (15, 60, 600, 3600)[number % 4],
+            "starting_timestamp_for_subtitles": 0,
+            "duration": 190.16,
+            "view_count": 17,
+        }
+        for number in range(count)
+    ]
+
+
+def plots(count: int = 3) -> list[dict[str, Any]]:
+    """A clean file of the MLVU form."""
+    return [
+        {
+            "video": f"movie{number}.mp4",
+            "duration": 480.5,
+            "question": "What color is the coat of the man at the gate?",
+            "candidates": ["Yellow", "Red", "Green", "Blue"],
+            "answer": ("Red", "Blue")[number % 2],
+            "question_type": "plotQA",
+        }
+        for number in range(count)
+    ]
+
+
+def hours(count: int = 3) -> list[dict[str, Any]]:
+    """Clean lines of the LVBench form."""
+    return [
+        {
+            "key": f"Cm73{number}",
+            "type": "cartoon",
+            "video_info": {"duration_minutes": 31, "resolution": {"width": 1920, "height": 1080}, "fps": 25},
+            "qa": [
+                {
+                    "uid": str(10 * number + index),
+                    "question": "What year stands in the first caption?\n(A) 1636\n(B) 1366\n(C) 1363\n(D) 1633",
+                    "answer": "AD"[index],
+                    "question_type": ["key information retrieval", "reasoning"][: index + 1],
+                    "time_reference": "00:15-00:19",
+                }
+                for index in range(2)
+            ],
+        }
+        for number in range(count)
+    ]
+
+
+def described(count: int = 3) -> list[dict[str, Any]]:
+    """A clean file of the DREAM-1K form."""
+    return [
+        {
+            "idx": number,
+            "video_file": f"video/{number}.mp4",
+            "source": ("movie_animation", "stock")[number % 2],
+            "duration": 5.09,
+            "description": "A cup falls from the table. A cat jumps away.",
+            "events": ["A cup falls from the table.", "A cat jumps away."],
+            "n_subjects": 2,
+            "n_shots": 1,
+            "n_events": 2,
+        }
+        for number in range(count)
+    ]
+
+
+CLEAN |= {
+    "timelens_bench": timelens,
+    "qvhighlights": highlights,
+    "mvbench": clips_of_a_task,
+    "videomme": by_length,
+    "perception_test": perceived,
+    "longvideobench": referred,
+    "mlvu": plots,
+    "lvbench": hours,
+    "dream1k": described,
+}

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from videochat_r1.datasets.base import Dataset, DataSource, Row, named_groups, read_rows, row_with_choice, subtitles_of, text_id
+from videochat_r1.datasets.base import Dataset, DataSource, Row, named_groups, positive, read_rows, row_with_choice, subtitles_of, text_id
 
 NO_OPTION = "N/A"
 OPTIONS = 5
@@ -32,9 +32,8 @@ def rows(source: DataSource) -> Iterator[Row]:
 
 
 def _row(source: DataSource, entry: dict[str, Any], line: int) -> Row:
-    start_s = entry.get("starting_timestamp_for_subtitles")
-    is_number = isinstance(start_s, int | float) and not isinstance(start_s, bool) and 0 <= start_s < 1e9
-    spoken, findings = subtitles_of(source, entry.get("subtitle_path"), float(start_s) if is_number and start_s else 0.0)
+    start_s = positive(entry.get("starting_timestamp_for_subtitles")) or 0.0
+    spoken, findings = subtitles_of(source, entry.get("subtitle_path"), start_s)
     groups = named_groups(duration=text_id(entry.get("duration_group")), level=entry.get("level"), category=entry.get("question_category"))
     value = {
         "id": entry.get("id"),

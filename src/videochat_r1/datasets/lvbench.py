@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from videochat_r1.datasets.base import Dataset, DataSource, Row, named_groups, read_items, text_id
+from videochat_r1.datasets.base import Dataset, DataSource, Row, named_groups, positive, read_items, text_id
 
 _OPTION = re.compile(r"\n[ \t]*(?=\([A-Z]\))")
 
@@ -57,9 +57,8 @@ def _parted(question: Any) -> tuple[Any, list[str] | None]:
 
 
 def _duration_s(info: Any) -> float | None:
-    minutes = info.get("duration_minutes") if isinstance(info, dict) else None
-    is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool) and 0 < minutes < 1e6
-    return 60.0 * minutes if is_number else None
+    minutes = positive(info.get("duration_minutes")) if isinstance(info, dict) else None
+    return 60.0 * minutes if minutes else None
 
 
 DATASET = Dataset(name="lvbench", task="video_qa", rows=rows, tasks=("video_qa",))

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from videochat_r1.datasets.base import Dataset, DataSource, Item, Row, files_of, named_groups, read_items, row_with_choice
+from videochat_r1.datasets.base import Dataset, DataSource, Item, Row, files_of, named_groups, positive, read_items, row_with_choice
 
 FRAMES_PER_SECOND = 3.0
 """Of the folders of frames of tvqa/frames_fps3_hq, where a row does not say."""
@@ -75,7 +75,7 @@ def _row(item: Item, name: str, task: str, folder: str, has_bounds: bool) -> Row
     if has_bounds and bounds != (None, None):
         meta["window_s"] = list(bounds)
     if folder.startswith("tvqa/frames"):
-        meta["picture_fps"] = entry.get("fps") or FRAMES_PER_SECOND
+        meta["picture_fps"] = positive(entry.get("fps")) or FRAMES_PER_SECOND
     value = {
         "id": name,
         "video": f"{folder}{video}" if isinstance(video, str) and video.strip() else video,

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from videochat_r1.datasets.base import Dataset, DataSource, Row, named_groups, read_items, read_rows, row_with_choice
+from videochat_r1.datasets.base import Dataset, DataSource, Row, named_groups, positive, read_items, read_rows, row_with_choice
 
 
 def rows(source: DataSource) -> Iterator[Row]:
@@ -54,9 +54,9 @@ def _row(entry: dict[str, Any], video: Any, number: Any, duration_s: float | Non
 
 def _duration_s(metadata: Any) -> float | None:
     """Frames over frames a second; None where the file does not say."""
-    frames, rate = (metadata.get(name) for name in ("num_frames", "frame_rate")) if isinstance(metadata, dict) else (None, None)
-    numbers = all(isinstance(number, int | float) and not isinstance(number, bool) and 0 < number < 1e9 for number in (frames, rate))
-    return frames / rate if numbers else None
+    about = metadata if isinstance(metadata, dict) else {}
+    frames, rate = positive(about.get("num_frames")), positive(about.get("frame_rate"))
+    return frames / rate if frames and rate else None
 
 
 DATASET = Dataset(name="perception_test", task="video_qa", rows=rows, tasks=("video_qa",))

@@ -4,7 +4,7 @@ A data set is one file in this folder's parent that assigns DATASET: its reader 
 (`Row`), with no judgement of its own. What is judged, and what is done about it, is here and the same for all: `examine.py` finds every
 defect of a row, `defects.py` says what each is called and what may be done, `source.py` reads a data set as a recipe names it."""
 
-from videochat_r1.datasets.base.choices import files_of, first_folder, named_groups, row_with_choice, text_id
+from videochat_r1.datasets.base.choices import files_of, first_folder, named_groups, positive, row_with_choice, text_id
 from videochat_r1.datasets.base.convert import convert, fingerprint, row_of
 from videochat_r1.datasets.base.defects import KINDS, Action, Defect, DefectReport
 from videochat_r1.datasets.base.json_text import Item, read_items
@@ -32,6 +32,7 @@ __all__ = [
     "load_dataset",
     "named_groups",
     "overlap",
+    "positive",
     "read_items",
     "read_rows",
     "read_samples",

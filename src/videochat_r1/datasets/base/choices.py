@@ -12,6 +12,7 @@ from videochat_r1.datasets.base.examine import Finding, Row
 from videochat_r1.datasets.base.source import DataSource
 from videochat_r1.errors import DataError
 from videochat_r1.rewards.choices import LETTERS
+from videochat_r1.rewards.numbers import LARGEST
 
 
 def row_with_choice(
@@ -47,6 +48,12 @@ def _number(value: Any) -> int | None:
 def text_id(value: Any) -> Any:
     """A whole number as the text of it: ids are texts. Anything else stays as it is."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18 else value
+
+
+def positive(value: Any) -> float | None:
+    """The number above 0 that a field holds, or None."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < LARGEST
+    return float(value) if is_number else None
 
 
 def first_folder(source: DataSource, folders: Sequence[str]) -> str:

@@ -131,10 +131,9 @@ class _Examiner:
         if meta.get("window_s") is None:
             return meta
         pair = meta["window_s"]
-        seconds = [self.number(second, "window_s") for second in pair] if isinstance(pair, (list, tuple)) and len(pair) == 2 else []
-        start, end = seconds if len(seconds) == 2 else (None, None)
-        if start is not None and end is not None and 0.0 <= start < end:
-            return {**meta, "window_s": [start, end]}
+        is_pair = isinstance(pair, (list, tuple)) and len(pair) == 2 and all(type(second) in (int, float) for second in pair)
+        if is_pair and 0 <= pair[0] < pair[1] < LARGEST:
+            return meta
         self.note("window_invalid", f"window_s is {printable(pair, 60)}")
         return {name: entry for name, entry in meta.items() if name != "window_s"}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from videochat_r1 import plugins
 from videochat_r1.datasets.base.defects import KINDS, Action, Defect, DefectReport, default_action
@@ -44,6 +44,20 @@ class DataSource(Section):
     )
     missing_limit: float = refused(0.2, "stop where more than this share of the videos is not there", ge=0.0, le=1.0)
     on_defect: dict[str, Action] = refused(dict, "what is done about a defect, by its code: keep, clip, swap, drop or refuse")
+    difficulty: str = refused("", "a file of `data difficulty` over these samples: they are filtered by it; empty: all are used")
+    keep_spread_above: float = refused(
+        0.0, "difficulty: the rewards of a sample that is kept spread by more than this; -1 keeps all", ge=-1.0
+    )
+    difficulty_mean: float = refused(0.75, "difficulty_width: samples this hard are all kept; 0 is always right, 1 never", ge=0.0, le=1.0)
+    difficulty_width: float = refused(0.0, "difficulty: keep others by a Gaussian of this width; 0: all alike", ge=0.0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _difficulties_come_from_a_file(self) -> DataSource:
+        named = [name for name in ("keep_spread_above", "difficulty_mean", "difficulty_width") if name in self.model_fields_set]
+        changed = [name for name in named if getattr(self, name) != type(self).model_fields[name].default]
+        if changed and not self.difficulty:
+            raise ValueError(f"{changed[0]} needs difficulty, a file of `videochat-r1 data difficulty`")
+        return self
 
     @field_validator("on_defect")
     @classmethod
@@ -76,6 +90,7 @@ class Loaded:
 
     samples: list[Sample]
     defects: DefectReport
+    chosen: str = ""  # what was kept by difficulty, in a line
 
 
 def load_dataset(name: str) -> Dataset:
@@ -99,6 +114,11 @@ def read_samples(source: DataSource, *, keeps_missing: bool = False) -> Loaded:
     _stop_if_missing(source, report)
     if not loaded.samples:
         raise DataError(f"{source.annotations}: no sample is left of {report.rows:,} rows.", "`videochat-r1 data check` tells why.")
+    if source.difficulty:
+        from videochat_r1.datasets.base.difficulty import chosen
+
+        kept = chosen(loaded.samples, source)
+        return Loaded(kept.samples, report, f"{kept.line(source)}.")
     return loaded
 
 
