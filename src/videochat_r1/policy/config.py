@@ -24,8 +24,14 @@ class PolicyConfig(Section):
     vision_path: Literal["fast", "stock"] = free(
         "fast", "fast: windows of equal length in one call; stock: the tower as it came, window by window"
     )
+    attention: Literal["auto", "segments", "efficient", "flex", "portable", "dense"] = free(
+        "auto",
+        "how completions attend to the shared prompt; auto takes the fastest kernel, measured on a GPU. "
+        "Name one where runs on a GPU are to be compared to the last bit",
+    )
     feature_cache_mb: int = free(
         0, "MiB of memory for what a frozen tower made of videos, for later epochs and other questions; 0 keeps nothing", ge=0
     )
     feature_disk_mb: int = free(0, "MiB on disk for the same, in feature_dir; 0 writes nothing", ge=0)
     feature_dir: str = free("", "the folder that vision features are kept in, for this run and later ones of the same tower")
+    compile_head: bool = free(False, "on a GPU: compile what the language-model head does with a tile of tokens")

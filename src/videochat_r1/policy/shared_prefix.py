@@ -17,6 +17,7 @@ from torch import Tensor
 
 from videochat_r1.policy.attention import Backend, Layout, SharedRow, by_layout
 from videochat_r1.policy.families.base import VisionFeatures
+from videochat_r1.policy.fastest import Geometry, fastest
 from videochat_r1.policy.head import score_tokens
 from videochat_r1.policy.logprobs import TokenScores
 from videochat_r1.policy.model import Policy
@@ -34,23 +35,37 @@ def shared_logprobs(
     completions: Sequence[Sequence[Completion]],
     features: Sequence[VisionFeatures],
     *,
-    backend: Backend = "segments",
+    backend: Backend | None = None,
 ) -> list[TokenScores]:
     """Scores of each prompt's completions under the policy as it is now, in the order given: one forward over one packed row.
 
     features: of each prompt's video; with a graph they carry the gradient of the whole group back to the tower. No vision pass is made
     here. Log-probabilities are of the full softmax at temperature 1, forbidden ids included, as completions record them.
+    backend: of the attention; the policy's setting if none is given.
     Raises ValueError where lengths, features or placeholders do not fit together."""
     if not prompts or len(completions) != len(prompts) or len(features) != len(prompts):
         given = f"{len(prompts)} prompts, {len(completions)} groups of completions, {len(features)} videos"
         raise ValueError(f"{given}: one of each for a group, and a group at least")
     row = pack(policy, prompts, completions)
-    layout = SharedRow([len(prompt) for prompt in prompts], row.tails, policy.device, backend)
+    lengths = [len(prompt) for prompt in prompts]
+    layout = SharedRow(lengths, row.tails, policy.device, backend or _backend(policy, lengths, row.tails))
     hidden_LD = row_hidden(policy, row, features, layout)
-    logprobs_N, entropies_N = score_tokens(policy.base.get_output_embeddings(), hidden_LD[row.readers_N], row.targets_N)
-    lengths = [len(completion) for group in completions for completion in group]
-    logprobs, entropies = iter(logprobs_N.split(lengths)), iter(entropies_N.split(lengths))
+    head, compiled = policy.base.get_output_embeddings(), policy.config.compile_head
+    logprobs_N, entropies_N = score_tokens(head, hidden_LD[row.readers_N], row.targets_N, compiled=compiled)
+    counts = [len(completion) for group in completions for completion in group]
+    logprobs, entropies = iter(logprobs_N.split(counts)), iter(entropies_N.split(counts))
     return [TokenScores(logprobs=[next(logprobs) for _ in group], entropies=[next(entropies) for _ in group]) for group in completions]
+
+
+def _backend(policy: Policy, prompts: Sequence[int], tails: Sequence[Sequence[int]]) -> Backend:
+    """The policy's setting, or what is fastest for such a row."""
+    if policy.config.attention != "auto":
+        return policy.config.attention
+    text = policy.hf_config.get_text_config()
+    heads, kv_heads = text.num_attention_heads, text.num_key_value_heads
+    size = getattr(text, "head_dim", None) or text.hidden_size // heads
+    geometry = Geometry(heads=heads, kv_heads=kv_heads, size=size, dtype=policy.dtype, device=policy.device)
+    return fastest(prompts, tails, geometry, with_grad=torch.is_grad_enabled())
 
 
 @dataclass(frozen=True, eq=False)
