@@ -80,7 +80,7 @@ class Completion:
     ids_T: Tensor  # int64, the end token included where one was sampled
     logprobs_T: Tensor  # float32, of each token as it was sampled: full softmax, before any temperature or cut-off
     text: str  # without special tokens
-    stop: Literal["end", "length"]  # an end token was sampled, or the limit was reached
+    stop: Literal["end", "length", "text"]  # an end token was sampled, the limit was reached, or a text that stops was written
 
     def __len__(self) -> int:
         return int(self.ids_T.numel())

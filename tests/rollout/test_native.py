@@ -5,7 +5,7 @@ import torch
 from tests.tiny import FAMILIES, tiny_clip, tiny_policy, tiny_prompt
 
 from videochat_r1.policy.shared_prefix import shared_logprobs
-from videochat_r1.rollout._tails import FIRST_CAPACITY
+from videochat_r1.rollout._tails import FIXED_TAIL
 from videochat_r1.rollout.base import Sampling, load_engine
 from videochat_r1.rollout.native import NativeEngine
 
@@ -33,7 +33,7 @@ def ids(completions):
 def test_greedy_equals_the_stock_generate(family, settings):
     policy = sharpened(family, **settings)
     prompts = asked(policy)
-    tokens = FIRST_CAPACITY + 10
+    tokens = FIXED_TAIL + 10
     completions = NativeEngine(policy).complete(
         prompts, per_prompt=2, sampling=Sampling(temperature=0.0, max_tokens=tokens), seeds=[1, 2, 3]
     )

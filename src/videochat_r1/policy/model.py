@@ -120,24 +120,24 @@ class Policy(Processing):
     @contextmanager
     def merged(self) -> Iterator[Policy]:
         """Inside, a LoRA adapter is part of the weights it adapts, so that a forward costs no more than the base's; after it the weights
-        are the kept ones, bit for bit (taking a sum apart again would not give them back). Nothing to do without an adapter."""
+        are the kept ones, bit for bit (taking a sum apart again would not give them back). Weights keep their addresses throughout, so
+        that recorded steps stay valid. Nothing to do without an adapter."""
         if not self.adapted or self._is_merged:
             yield self
             return
         if self._in_reference:
             raise RuntimeError("merged() inside reference()")
         layers = self._adapter_layers()
-        kept = [(layer, layer.get_base_layer().weight.data) for layer in layers]
+        kept = [(layer, layer.get_base_layer().weight.data.clone()) for layer in layers]
         self._is_merged = True
         try:
             with torch.no_grad():
-                for layer, weight in kept:
-                    layer.get_base_layer().weight.data = weight.clone()
+                for layer in layers:
                     layer.merge()
             yield self
         finally:
             for layer, weight in kept:
-                layer.get_base_layer().weight.data = weight
+                layer.get_base_layer().weight.data.copy_(weight)
                 layer.merged_adapters.clear()
             self._is_merged = False
 

@@ -1,7 +1,7 @@
 """The attention of decoding: prompts' keys and values once, and those of the tails that grow on them.
 
 Axes: N prompts, G tails of each, B = N x G rows, K key/value heads, R query heads of each, P prompt tokens, C capacity of a tail, D head
-size."""
+size, W prompt and tail slots that a query reads."""
 
 from __future__ import annotations
 
@@ -12,84 +12,167 @@ from torch import Tensor
 
 from videochat_r1.policy.attention import Backend, SharedRow
 
-FIRST_CAPACITY = 64
+FIXED_PROMPT = 512
+FIXED_TAIL = 64
+"""With fixed shapes prompts are padded to a multiple of the one, and tails are read to a power of two times the other."""
 
 
 class PromptRow:
-    """A layout for the prefill: prompts one after another in a row, each causal over itself; it keeps every layer's keys and values, padded
-    to the longest prompt."""
+    """A layout for the prefill: prompts one after another in a row, each causal over itself; every layer's keys and values go to `into`,
+    padded to the longest prompt (padding repeats a token of the row: a mask hides it)."""
 
     def __init__(self, lengths: Sequence[int], device: torch.device, backend: Backend = "segments") -> None:
         self.row = SharedRow(lengths, [()] * len(lengths), device, backend)
         self.lengths = tuple(lengths)
-        self.keys_NKPD: list[Tensor] = []
-        self.values_NKPD: list[Tensor] = []
+        self.into: Tails | None = None
         starts_N1 = torch.tensor([place.start for place in self.row.places])[:, None]
         steps_P = torch.arange(max(lengths))
-        self.padding_NP = (steps_P >= torch.tensor(lengths)[:, None]).to(device)
         self._index_NP = torch.where(steps_P < torch.tensor(lengths)[:, None], starts_N1 + steps_P, starts_N1).to(device)
 
     def attend(self, layer: int, q_BHLD: Tensor, k_BKLD: Tensor, v_BKLD: Tensor, scale: float) -> Tensor:
-        assert layer == len(self.keys_NKPD), "a prompt is read once, layer by layer"
-        self.keys_NKPD.append(k_BKLD[0][:, self._index_NP].transpose(0, 1).contiguous())
-        self.values_NKPD.append(v_BKLD[0][:, self._index_NP].transpose(0, 1).contiguous())
+        assert self.into is not None
+        self.into.read(layer, k_BKLD[0][:, self._index_NP].transpose(0, 1), v_BKLD[0][:, self._index_NP].transpose(0, 1))
         return self.row.attend(layer, q_BHLD, k_BKLD, v_BKLD, scale)
 
 
 class Tails:
     """A layout for decoding: N x G tails in step, one token of each a forward. The queries of a prompt's tails are folded into the rows of
-    one product with the prompt's keys, which are never copied. A tail's own keys stand in a buffer that doubles when it is full.
+    one product with the prompt's keys, which are never copied. Rows of a forward are the tails prompt by prompt: row n * G + g.
 
-    Rows of a forward are the tails prompt by prompt: row n * G + g."""
+    prompts, rows, prompt_tokens, tokens: the most of each that a batch may have. All buffers are made once and keep their addresses.
+    fixed: shapes change in a few large steps and nothing depends on a number of the host, so that a step can be captured and replayed;
+    else every step reads exactly the slots that are filled."""
 
-    def __init__(self, prompts: PromptRow, per_prompt: int) -> None:
-        self.count, self.per_prompt, self.filled = len(prompts.lengths), per_prompt, 0
-        self.prompt_keys, self.prompt_values = prompts.keys_NKPD, prompts.values_NKPD
-        self.padding_NP = prompts.padding_NP if len(set(prompts.lengths)) > 1 else None
-        shape = (self.count * per_prompt, self.prompt_keys[0].shape[1], FIRST_CAPACITY, self.prompt_keys[0].shape[3])  # rows, K, C, D
-        self.keys = [keys.new_empty(shape) for keys in self.prompt_keys]
-        self.values = [values.new_empty(shape) for values in self.prompt_values]
+    def __init__(self, prompts: int, rows: int, prompt_tokens: int, tokens: int, device: torch.device, *, fixed: bool) -> None:
+        prompt_tokens = _multiple(prompt_tokens, FIXED_PROMPT) if fixed else prompt_tokens
+        self.most = (prompts, rows, prompt_tokens, tokens)
+        self.fixed, self.device = fixed, device
+        self._prompt_keys: list[Tensor] = []  # flat; `prompt_slots` says how they are cut
+        self._prompt_values: list[Tensor] = []
+        self._keys: list[Tensor] = []  # (rows, K, C, D)
+        self._values: list[Tensor] = []
+        self._padding = torch.zeros(prompts * prompt_tokens, dtype=torch.bool, device=device)
+        self._slot_1 = torch.zeros(1, dtype=torch.int64, device=device)
+        self._hidden_N1W: Tensor | None = None
+        self.count = self.per_prompt = self.filled = self.prompt_slots = 0
+        self._is_ragged = False
+
+    def begin(self, lengths: Sequence[int], per_prompt: int) -> None:
+        """Take up a batch: prompts of these lengths, to be read by a prefill next. Raises ValueError where it is larger than the most."""
+        given = (len(lengths), len(lengths) * per_prompt, max(lengths))
+        if any(number > most for number, most in zip(given, self.most, strict=False)):
+            raise ValueError(f"a batch of {given} prompts, rows and prompt tokens for buffers of {self.most}")
+        self.count, self.per_prompt, self.filled = len(lengths), per_prompt, 0
+        self.prompt_slots = _multiple(max(lengths), FIXED_PROMPT) if self.fixed else max(lengths)
+        self._is_ragged = self.fixed or len(set(lengths)) > 1
+        self._slot_1.zero_()
+        longer_NP = torch.arange(self.prompt_slots) >= torch.tensor(lengths)[:, None]
+        self._padding[: longer_NP.numel()] = longer_NP.flatten().to(self.device)
+
+    def read(self, layer: int, keys_NKPD: Tensor, values_NKPD: Tensor) -> None:
+        """Keep what a layer makes of the prompts."""
+        prompts, rows, prompt_tokens, tokens = self.most
+        kv_heads, size = keys_NKPD.shape[1], keys_NKPD.shape[3]
+        if layer == len(self._keys):
+            # Zeros: a slot that is read before it is filled weighs nothing, but nothing times infinity would be no number.
+            for buffers in (self._prompt_keys, self._prompt_values):
+                buffers.append(keys_NKPD.new_zeros(prompts * kv_heads * prompt_tokens * size))
+            for buffers in (self._keys, self._values):
+                make = keys_NKPD.new_zeros if self.fixed else keys_NKPD.new_empty
+                buffers.append(make(rows, kv_heads, tokens, size))
+        for flat, given in ((self._prompt_keys[layer], keys_NKPD), (self._prompt_values[layer], values_NKPD)):
+            self._cut(flat, kv_heads, size)[:, :, : given.shape[2]] = given
+
+    def _cut(self, flat: Tensor, kv_heads: int, size: int) -> Tensor:
+        """The running prompts' part of a flat buffer, (N, K, P, D)."""
+        return flat[: self.count * kv_heads * self.prompt_slots * size].view(self.count, kv_heads, self.prompt_slots, size)
+
+    @property
+    def span(self) -> int:
+        """Slots of the tails that the next step reads."""
+        if not self.fixed:
+            return self.filled + 1
+        return min(FIXED_TAIL << (self.filled // FIXED_TAIL).bit_length(), self.most[3])
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """What a captured step depends on: prompts, tails of each, prompt slots and tail slots."""
+        return self.count, self.per_prompt, self.prompt_slots, self.span
+
+    def look(self) -> None:
+        """Call before each forward: which slots it must not see."""
+        self._hidden_N1W = None
+        if self._is_ragged:
+            padding_NP = self._padding[: self.count * self.prompt_slots].view(self.count, -1)
+            later_C = torch.arange(self.span, device=self.device) > self._slot_1 if self.fixed else padding_NP.new_zeros(self.span)
+            self._hidden_N1W = torch.cat([padding_NP, later_C.expand(self.count, -1)], 1)[:, None]
 
     def attend(self, layer: int, q_BHLD: Tensor, k_BKLD: Tensor, v_BKLD: Tensor, scale: float) -> Tensor:
         rows, heads, _, size = q_BHLD.shape
         kv_heads = k_BKLD.shape[1]
         repeats = heads // kv_heads
-        n, g, seen = self.count, self.per_prompt, self.filled + 1
-        keys, values = self.keys[layer], self.values[layer]
-        keys[:, :, self.filled] = k_BKLD[:, :, 0]
-        values[:, :, self.filled] = v_BKLD[:, :, 0]
-        q_BKRD = (q_BHLD * scale).reshape(rows, kv_heads, repeats, size)
-        folded = q_BKRD.view(n, g, kv_heads, repeats, size).transpose(1, 2).reshape(n, kv_heads, g * repeats, size)
-        shared = folded @ self.prompt_keys[layer].transpose(2, 3)
-        if self.padding_NP is not None:
-            shared = shared.masked_fill(self.padding_NP[:, None, None], float("-inf"))
-        own = q_BKRD @ keys[:, :, :seen].transpose(2, 3)
-        own = own.view(n, g, kv_heads, repeats, seen).transpose(1, 2).reshape(n, kv_heads, g * repeats, seen)
-        weights = torch.cat([shared, own], -1).softmax(-1, dtype=torch.float32).to(q_BHLD.dtype)
-        prompt = shared.shape[-1]
-        out = weights[..., :prompt] @ self.prompt_values[layer]
-        own_weights = weights[..., prompt:].view(n, kv_heads, g, repeats, seen).transpose(1, 2).reshape(rows, kv_heads, repeats, seen)
-        from_own = own_weights @ values[:, :, :seen]
-        out = out.view(n, kv_heads, g, repeats, size).transpose(1, 2).reshape(rows, kv_heads, repeats, size) + from_own
-        return out.reshape(rows, 1, heads, size)
+        n, g, span, slots = self.count, self.per_prompt, self.span, self.prompt_slots
+        own_keys, own_values = (self._write(buffers[layer], new) for buffers, new in ((self._keys, k_BKLD), (self._values, v_BKLD)))
+        q_bRD = q_BHLD.reshape(rows * kv_heads, repeats, size)
+        folded = q_bRD.view(n, g, kv_heads, repeats, size).transpose(1, 2).reshape(n * kv_heads, g * repeats, size)
+        prompt_keys = self._cut(self._prompt_keys[layer], kv_heads, size).flatten(0, 1)
+        shared = product(folded, prompt_keys.transpose(1, 2)).view(n, kv_heads * g * repeats, slots)
+        own = product(q_bRD, own_keys[:, :span].transpose(1, 2)).view(n, g, kv_heads, repeats, span)
+        scores_nQW = torch.cat([shared, own.transpose(1, 2).reshape(n, kv_heads * g * repeats, span)], -1).mul_(scale)
+        if self._hidden_N1W is not None:
+            scores_nQW.masked_fill_(self._hidden_N1W, float("-inf"))
+        weights_nQW = scores_nQW.softmax(-1).to(q_BHLD.dtype)
+        prompt_values = self._cut(self._prompt_values[layer], kv_heads, size)
+        from_shared = self._over_prompt(weights_nQW[..., :slots].unflatten(1, (kv_heads, -1)), prompt_values)
+        own_weights = weights_nQW[..., slots:].view(n, kv_heads, g, repeats, span).transpose(1, 2).reshape(rows * kv_heads, repeats, span)
+        from_own = product(own_weights, own_values[:, :span]).view(n, g, kv_heads, repeats, size)
+        out = from_shared.view(n, kv_heads, g, repeats, size).transpose(1, 2) + from_own
+        return out.to(q_BHLD.dtype).reshape(rows, 1, heads, size)
+
+    def _write(self, buffer: Tensor, new_BK1D: Tensor) -> Tensor:
+        """Put the token of this step into its slot; the running rows' buffer as (B x K, C, D)."""
+        running = buffer[: new_BK1D.shape[0]]
+        if self.fixed:
+            running.index_copy_(2, self._slot_1, new_BK1D)
+        else:
+            running[:, :, self.filled] = new_BK1D[:, :, 0]
+        return running.flatten(0, 1)
+
+    def _over_prompt(self, weights_nKQP: Tensor, values_nKPD: Tensor) -> Tensor:
+        """The prompts' values by their weights, (N, K, Q, D) float32. With fixed shapes the sum over a prompt is cut into parts that run
+        side by side: one long sum for each of a few key/value heads would leave most of a GPU idle."""
+        n, kv_heads, slots, size = values_nKPD.shape
+        parts = slots // FIXED_PROMPT if self.fixed else 1
+        cut = weights_nKQP.unflatten(3, (parts, -1)).transpose(2, 3).reshape(n * kv_heads * parts, -1, slots // parts)
+        summed = product(cut, values_nKPD.reshape(n * kv_heads * parts, slots // parts, size))
+        return summed.view(n, kv_heads, parts, -1, size).sum(2)
 
     def advance(self) -> None:
-        """Call after each forward: its token is now part of every tail."""
-        self.filled += 1
-        if self.filled == self.keys[0].shape[2]:
-            for buffers in (self.keys, self.values):
-                for layer, full in enumerate(buffers):
-                    wider = full.new_empty(*full.shape[:2], 2 * self.filled, full.shape[3])
-                    wider[:, :, : self.filled] = full
-                    buffers[layer] = wider
+        """Call in each step after its forward: its token is now part of every tail. The host counts with `filled` on its own."""
+        self._slot_1 += 1
 
     def keep(self, prompts: Sequence[int], rows: Tensor) -> None:
-        """Go on with these prompts alone, by index, and these rows (N x G of them, prompt by prompt)."""
+        """Go on with these prompts alone, by index, and these rows (N x G of them, prompt by prompt), at the front of the same buffers."""
         if list(prompts) != list(range(self.count)):
             index = torch.tensor(prompts, device=rows.device)
-            self.prompt_keys = [keys[index] for keys in self.prompt_keys]
-            self.prompt_values = [values[index] for values in self.prompt_values]
-            self.padding_NP = self.padding_NP[index] if self.padding_NP is not None else None
+            states = self.prompt_slots * self._keys[0].shape[1] * self._keys[0].shape[3]
+            for flat, each in [
+                *((flat, states) for flat in (*self._prompt_keys, *self._prompt_values)),
+                (self._padding, self.prompt_slots),
+            ]:
+                running = flat[: self.count * each].view(self.count, each)
+                running[: len(prompts)] = running[index]
+        for buffer in (*self._keys, *self._values):
+            buffer[: len(rows), :, : self.filled] = buffer[rows, :, : self.filled]
         self.count, self.per_prompt = len(prompts), len(rows) // len(prompts)
-        self.keys = [keys[rows] for keys in self.keys]
-        self.values = [values[rows] for values in self.values]
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """Batched matrix product with a float32 result: scores and weighted sums are not rounded to the states' precision on their way."""
+    if a.dtype == torch.float32:
+        return torch.bmm(a, b)
+    return torch.bmm(a, b, out_dtype=torch.float32) if a.is_cuda else torch.bmm(a, b).float()
+
+
+def _multiple(number: int, of: int) -> int:
+    return -(-number // of) * of

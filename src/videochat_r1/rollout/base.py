@@ -7,9 +7,11 @@ import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from pydantic import field_validator
+
 from videochat_r1 import plugins
 from videochat_r1.errors import UsageError
-from videochat_r1.section import Section, refused, warned
+from videochat_r1.section import Section, free, refused, warned
 from videochat_r1.types import Completion, Prompt
 
 if TYPE_CHECKING:
@@ -24,7 +26,19 @@ class Sampling(Section):
     top_k: int = refused(0, "keep the k likeliest tokens; 0 keeps all (the released code had 50 by accident)", ge=0)
     top_p: float = refused(1.0, "keep the smallest set of tokens with this mass", gt=0.0, le=1.0)
     max_tokens: int = refused(1024, "tokens of one completion at most", ge=1)
+    stop: tuple[str, ...] = refused((), "texts that end a completion once one of them is written; it stays part of the completion")
     batch_prompts: int = warned(8, "prompts whose tails are sampled together", ge=1)
+    cuda_graphs: bool = free(True, "on a GPU: record decode steps and replay them; off where memory is short")
+    graph_sizes: tuple[int, ...] = free(
+        (1, 2, 4, 8, 16, 32), "cuda_graphs: numbers of prompts, and of completions of each, that a batch is made smaller to"
+    )
+
+    @field_validator("stop")
+    @classmethod
+    def _a_text_is_not_empty(cls, stop: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(stop):
+            raise ValueError("an empty text would stop every completion at once")
+        return stop
 
 
 class RolloutConfig(Sampling):
