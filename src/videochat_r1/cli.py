@@ -29,6 +29,7 @@ COMMANDS = {
     "report": "make the pages of a run or an evaluation again from what is on disk",
     "chat": "ask a policy about a video; it says where it looked",
     "score": "score a file of predictions; no model needed",
+    "judge check": "see whether a recipe's judge of captions answers, and is right where the answer is known",
     "baselines": "score the trivial answers of a data set",
     "data check": "list every defect of a data set",
     "data convert": "write a data set as canonical JSONL",

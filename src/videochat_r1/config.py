@@ -102,6 +102,21 @@ def read_recipe(path: str | Path, overrides: Iterable[tuple[str, str | None]] = 
     return recipe
 
 
+def read_section(path: str | Path, name: str, model: type[checking.Model]) -> checking.Model:
+    """One table of a TOML file, which may be a whole recipe; its other tables are not looked at. Raises UsageError as read_recipe does."""
+    path = Path(path)
+    text = _text_of(path)
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as fault:
+        raise UsageError(f"{path}: {fault}.", "A recipe is TOML: [section] lines, then field = value.") from None
+    if not isinstance(values.get(name), dict):
+        raise UsageError(f"{path} has no [{name}] table.", "docs/judge.md shows one." if name == "judge" else "")
+    own = _resolved({name: values[name]}, path.resolve().parent)[name]
+    line = lambda at: f"{path}:{line_of(text, (name, *at))}: "  # noqa: E731
+    return checking.checked(model, own, line, lambda at: checking.dotted((name, *at)))
+
+
 def recipe_toml(recipe: Recipe) -> str:
     """A resolved recipe as TOML: every field, defaults included. read_recipe gives the same recipe back."""
     import tomli_w

@@ -47,6 +47,7 @@ def run_steps(
     from videochat_r1.evaluation.live import Live
     from videochat_r1.grpo.order import Source
     from videochat_r1.grpo.trainer import Trainer
+    from videochat_r1.judge import in_force
 
     sources = [Source(samples=samples, weight=source.weight, name=source.name) for samples, source in zip(data, recipe.data, strict=True)]
     trainer = Trainer(
@@ -61,6 +62,7 @@ def run_steps(
         train=recipe.train,
         recipe=recipe.sections(),
         resume_anyway=anyway,
+        judge=in_force(),
     )
     with Live(trainer.steps, title=title) as live:
         trainer.on_step = live.on_step

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from videochat_r1.commands.display import figures_table, print_json, say
+from videochat_r1.commands.judging import JUDGE, judge_of, told
 from videochat_r1.commands.options import Command, Given, option
 from videochat_r1.commands.sources import SourceOptions
 from videochat_r1.errors import DataError, Interrupted
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from videochat_r1.evaluation.evaluate import Answered
     from videochat_r1.evaluation.processes import Processes
     from videochat_r1.evaluation.record import Record
+    from videochat_r1.judge.base import Judge
     from videochat_r1.types import Sample
     from videochat_r1.video.clips import ClipLoader
 
@@ -47,6 +50,7 @@ class Evaluate(SourceOptions):
     rollout: Greedy = option(Greedy, "how answers are drawn")
     device: str = option("auto", "where the model runs: auto, cpu, cuda or cuda:N")
     dtype: Literal["auto", "float32", "bfloat16"] = option("auto", "of the weights; auto is bfloat16 on a GPU and float32 elsewhere")
+    judge: str = option("offline", JUDGE, "offline|FILE")
     resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0)
     seed: int = option(0, "of the draws and of the resamples")
     json_: bool = option(False, "print one JSON object")
@@ -57,25 +61,33 @@ def run(options: Evaluate, out: TextIO, fields: Given) -> int:
     from videochat_r1.datasets.base.source import read_samples
     from videochat_r1.evaluation.answers_file import require_different_ids
     from videochat_r1.evaluation.processes import joined
+    from videochat_r1.judge import using
     from videochat_r1.runs import ended_by_signals
 
     if options.out:
         _require_writable(Path(options.out))
-    with ended_by_signals(), joined() as processes:
-        asked = _as_the_policy_wants(options, processes.is_first)
-        source = options.source()
-        loaded = read_samples(source, keeps_missing=True)
-        if processes.is_first and (line := defects_line(loaded.defects)):
-            say(line)
-        require_different_ids(loaded.samples)
-        answered, loader = _answers(asked, loaded.samples, processes)
-    if not processes.is_first:
-        return 0
-    record = _record(asked, source, loaded.samples, answered)
-    if options.out:
-        _keep(Path(options.out), asked, record, loaded.samples, loader)
-    _show(options, record, out)
-    return 0
+    with contextlib.ExitStack() as stack:
+        with ended_by_signals(), joined() as processes:
+            judge = stack.enter_context(using(_judge(options, processes.is_first)))
+            asked = _as_the_policy_wants(options, processes.is_first)
+            source = options.source()
+            loaded = read_samples(source, keeps_missing=True)
+            if processes.is_first and (line := defects_line(loaded.defects)):
+                say(line)
+            require_different_ids(loaded.samples)
+            answered, loader = _answers(asked, loaded.samples, processes)
+        if not processes.is_first:
+            return 0
+        record = _record(asked, source, loaded.samples, answered)
+        if options.out:
+            _keep(Path(options.out), asked, record, loaded.samples, loader)
+        _show(options, record, out)
+        return told(judge, record.results["policy"])
+
+
+def _judge(options: Evaluate, is_first: bool) -> Judge:
+    """Who judges captions: one process asks the endpoint, and only its figures are shown."""
+    return judge_of(options.judge if is_first else "offline", Path(options.out) if options.out else None)
 
 
 def _require_writable(folder: Path) -> None:
@@ -119,8 +131,6 @@ def _answers(options: Evaluate, samples: list[Sample], processes: Processes) -> 
 
 def _answers_of(model: str, path: str, options: Evaluate, samples: list[Sample], processes: Processes) -> tuple[list[Answered], ClipLoader]:
     """One model's answers, from the cache in --out where they are there."""
-    import contextlib
-
     from videochat_r1.commands.quiet import quiet_libraries
     from videochat_r1.evaluation.answer_cache import AnswerCache, model_digest
     from videochat_r1.evaluation.evaluate import answer

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from videochat_r1.commands.display import figures_table, print_json, say
+from videochat_r1.commands.judging import JUDGE, judge_of, told
 from videochat_r1.commands.options import Command, Given, argument, option
 from videochat_r1.commands.sources import SourceOptions
 
@@ -17,6 +18,7 @@ class Score(SourceOptions):
     predictions: str = argument("the file of predictions", "PREDICTIONS.jsonl")
     thinking: bool = option(False, "the form that was asked for has a <think> block")
     reading: Literal["strict", "released"] = option("strict", "how answers are read: strict, or as the released code would have")
+    judge: str = option("offline", JUDGE, "offline|FILE")
     resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0)
     seed: int = option(0, "of the resamples")
     json_: bool = option(False, "print one JSON object")
@@ -25,15 +27,18 @@ class Score(SourceOptions):
 def run(options: Score, out: TextIO, fields: Given) -> int:
     from videochat_r1.datasets.base.source import read_samples
     from videochat_r1.evaluation.score import read_predictions, score
+    from videochat_r1.judge import using
     from videochat_r1.tasks.base import Asking
 
     samples = read_samples(options.source()).samples
     outputs = read_predictions(Path(options.predictions))
     asking = Asking(thinking=options.thinking, reading=options.reading)
-    found = score(samples, outputs, asking, resamples=options.resamples, seed=options.seed)
+    with using(judge_of(options.judge)) as judge:
+        found = score(samples, outputs, asking, resamples=options.resamples, seed=options.seed)
+        code = told(judge, found.by_task)
     if options.json_:
         print_json(found.as_dict(), out)
-        return 0
+        return code
     for task, figures in found.by_task.items():
         columns: dict[str, dict[str, Any]] = {"predictions": figures}
         figures_table(f"{task}, {figures['n']:,} samples", columns, out)
@@ -41,7 +46,7 @@ def run(options: Score, out: TextIO, fields: Given) -> int:
             out.write(f"  no answer: {', '.join(f'{reason} x {count:,}' for reason, count in found.reasons[task].items())}\n")
     if found.unknown:
         say(f"{len(found.unknown):,} predictions have an id that no sample has, the first {found.unknown[0]!r}.")
-    return 0
+    return code
 
 
 COMMAND = Command(Score, run)

@@ -48,6 +48,7 @@ def run(options: Train, out: TextIO, fields: Given) -> int:
     if options.tokenizer:
         raise UsageError("--tokenizer serves --dry-run alone.", "The policy's own tokenizer is used in training.")
     from videochat_r1.grpo.log import RunFolder
+    from videochat_r1.judge import make_judge, using
 
     path = Path(options.out) if options.out else Path("runs") / Path(options.recipe).stem
     resume = options.resume or options.resume_anyway
@@ -55,7 +56,8 @@ def run(options: Train, out: TextIO, fields: Given) -> int:
         if resume and not any(folder.checkpoints.glob("step-*")):
             say(f"There is no checkpoint in {path}: the run begins at its first step.")
         try:
-            report = _train(recipe, folder, Path(options.recipe).stem, options.recipe, anyway=options.resume_anyway)
+            with using(make_judge(recipe.judge, folder.path)):
+                report = _train(recipe, folder, Path(options.recipe).stem, options.recipe, anyway=options.resume_anyway)
         except KeyboardInterrupt:
             what = "Stopped outside of the training steps; what was saved stays."
             raise Interrupted(what, f"Go on with --resume --out {path}.") from None

@@ -7,7 +7,7 @@ from typing import Any
 
 from videochat_r1.errors import DataError
 from videochat_r1.evaluation.figures import figures
-from videochat_r1.tasks.base import Task, load_task
+from videochat_r1.tasks.base import Task, consulted, load_task
 from videochat_r1.types import Answer, Reading, Sample
 
 NOT_POSSIBLE = Reading(answer=None, reason="not_possible", format_ok=False)
@@ -38,7 +38,7 @@ def task_baselines(
     found = {}
     for name, fit in task.trivial.items():
         answer = fit(train)
-        readings = [_reading(answer, sample) for sample in samples]
+        readings = consulted([(_reading(answer, sample), sample) for sample in samples], precision=True)
         found[name] = figures(task, samples, readings, resamples=resamples, seed=seed)
     return found
 

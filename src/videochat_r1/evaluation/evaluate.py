@@ -23,7 +23,7 @@ from videochat_r1.evaluation.score import by_task_of
 from videochat_r1.policy.model import Policy
 from videochat_r1.policy.prompt import render
 from videochat_r1.rollout.base import Engine, Sampling, seed_of
-from videochat_r1.tasks.base import Asking, Task, earned, load_task
+from videochat_r1.tasks.base import Asking, Task, consulted, earned, load_task
 from videochat_r1.types import Clip, Prompt, Reading, Sample
 from videochat_r1.video.clips import ClipLoader, prefetch
 
@@ -237,7 +237,7 @@ def _reply(row: Mapping[str, Any]) -> Reply:
 
 
 def judged(samples: Sequence[Sample], replies: Sequence[Reply], asking: Asking) -> list[Answered]:
-    """Replies as their tasks read and reward them; a task's `prepare` is shown all of its answers first."""
+    """Replies as their tasks read and reward them; a judge and a task's `prepare` are shown all answers first."""
     tasks = Tasks()
     readings = [
         Reading(answer=None, reason=f"video:{reply.fault}", format_ok=False)
@@ -245,6 +245,7 @@ def judged(samples: Sequence[Sample], replies: Sequence[Reply], asking: Asking) 
         else tasks[sample.task].read(reply.text, sample, asking)
         for sample, reply in zip(samples, replies, strict=True)
     ]
+    readings = consulted(list(zip(readings, samples, strict=True)), precision=True)
     whole = list(zip(samples, replies, readings, strict=True))
     for name, task in tasks.items():
         if task.prepare is not None:

@@ -14,7 +14,7 @@ from videochat_r1.datasets.base import read_items
 from videochat_r1.datasets.base.defects import printable
 from videochat_r1.errors import DataError
 from videochat_r1.evaluation.figures import figures
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking, consulted, load_task
 from videochat_r1.types import Reading, Sample
 
 MISSING = Reading(answer=None, reason="missing", format_ok=False)
@@ -25,7 +25,7 @@ class Score:
     """Figures by task, and what did not fit."""
 
     by_task: dict[str, dict[str, Any]]  # {TASK: {METRIC: value, METRIC_ci95: [low, high], "n", "unparsed", "missing", "format"}}
-    reasons: dict[str, dict[str, int]]  # {TASK: {why a text has no answer: how many}}
+    reasons: dict[str, dict[str, int]]  # {TASK: {why a text has no answer, or no judgement: how many}}
     missing: tuple[str, ...]  # ids of samples without a prediction
     unknown: tuple[str, ...]  # ids of predictions without a sample
 
@@ -73,18 +73,22 @@ def score(
         example = printable(samples[0].id) if samples else "none"
         what = f"No prediction has the id of a sample: predictions have {printable(unknown[0])!r}, samples {example!r}."
         raise DataError(what, "Check that the annotation file is the one that the predictions are about.")
+    readings = consulted(list(zip(readings, samples, strict=True)), precision=True)
     by_task: dict[str, dict[str, Any]] = {}
     reasons: dict[str, dict[str, int]] = {}
     for name, (asked, read) in by_task_of(samples, readings).items():
         found = figures(load_task(name), asked, read, resamples=resamples, seed=seed)
-        found["missing"] = sum(reading is MISSING for reading in read)
+        found["missing"] = sum(sample.id not in outputs for sample in asked)
         found["format"] = 100.0 * sum(reading.format_ok for reading in read) / len(read)
         by_task[name] = found
         reasons[name] = {}
         for reading in read:
             if reading.answer is None:
                 reasons[name][reading.reason] = reasons[name].get(reading.reason, 0) + 1
-    missing = tuple(sample.id for sample, reading in zip(samples, readings, strict=True) if reading is MISSING)
+            elif reading.verdict is not None and reading.verdict.failure:
+                reason = f"judge:{reading.verdict.failure}"
+                reasons[name][reason] = reasons[name].get(reason, 0) + 1
+    missing = tuple(sample.id for sample in samples if sample.id not in outputs)
     return Score(by_task, reasons, missing, unknown)
 
 

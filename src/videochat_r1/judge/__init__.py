@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,9 @@ from videochat_r1.judge.config import JudgeConfig
 if TYPE_CHECKING:
     from videochat_r1.judge.base import Judge
 
-__all__ = ["JudgeConfig", "make_judge"]
+__all__ = ["JudgeConfig", "in_force", "make_judge", "using"]
+
+_used: list[Judge] = []  # the innermost is in force
 
 
 def make_judge(config: JudgeConfig, folder: Path | None = None) -> Judge:
@@ -25,3 +29,23 @@ def make_judge(config: JudgeConfig, folder: Path | None = None) -> Judge:
 
     path = Path(config.cache) if config.cache else folder / "judge.sqlite" if folder is not None else None
     return EndpointJudge(config, path)
+
+
+@contextmanager
+def using(judge: Judge) -> Iterator[Judge]:
+    """Inside, captions are judged by this judge, whoever reads them: training, evaluation, baselines, a report made again."""
+    _used.append(judge)
+    try:
+        yield judge
+    finally:
+        _used.remove(judge)
+        judge.close()
+
+
+def in_force() -> Judge:
+    """The judge that is used; one that goes by the words where none was named."""
+    if _used:
+        return _used[-1]
+    from videochat_r1.judge.offline import OfflineJudge
+
+    return OfflineJudge()

@@ -144,7 +144,8 @@ class EndpointJudge:
         try:
             text = await batch.call(prompts.entailment(known.description, [statements[index] for index in order], nonce), ENTAILMENT_SCHEMA)
             labels = read_labels(text, len(statements))
-        except CallFailed:
+        except CallFailed as failed:
+            self.failures["canary_call/" + failed.reason] += 1
             return
         wrong = sum((label == "entailment") != (index < len(known.follow)) for label, index in zip(labels, order, strict=True))
         self.counts["canaries"] += len(labels)

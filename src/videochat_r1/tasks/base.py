@@ -82,8 +82,8 @@ NOTES = logging.getLogger("videochat_r1.rewards")
 _told: set[str] = set()  # rewards whose first failure was shown with its traceback
 
 
-def consulted(items: Sequence[tuple[Reading, Sample]], judge: Judge | None, *, precision: bool) -> list[Reading]:
-    """The readings, those of tasks that rest on a judge with its verdicts: one batch a task. judge: None: by words (judge/offline.py).
+def consulted(items: Sequence[tuple[Reading, Sample]], judge: Judge | None = None, *, precision: bool) -> list[Reading]:
+    """The readings, those of tasks that rest on a judge with its verdicts: one batch a task. judge: None: the one in force (judge.using).
 
     Raises what the judge raises: faults that the user must mend."""
     readings = [reading for reading, _ in items]
@@ -91,9 +91,9 @@ def consulted(items: Sequence[tuple[Reading, Sample]], judge: Judge | None, *, p
         if name.endswith(".py") or (consult := load_task(name).consult) is None:  # a user's own tasks have no judge but their own
             continue
         if judge is None:
-            from videochat_r1.judge.offline import OfflineJudge
+            from videochat_r1.judge import in_force
 
-            judge = OfflineJudge()
+            judge = in_force()
         places = [place for place, (_, sample) in enumerate(items) if sample.task == name]
         for place, reading in zip(places, consult([items[place] for place in places], judge, precision), strict=True):
             readings[place] = reading

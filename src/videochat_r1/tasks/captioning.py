@@ -67,7 +67,7 @@ def consult(items: Sequence[tuple[Reading, Sample]], judge: Judge, precision: bo
             with suppress(ValueError):
                 questions[place] = question_of(reading.answer.caption, sample.truth)
     verdicts = dict(zip(questions, judge.judge(list(questions.values()), precision=precision), strict=True))
-    return [replace(reading, verdict=verdicts.get(place)) for place, (reading, _) in enumerate(items)]
+    return [replace(reading, verdict=verdicts[place]) if place in verdicts else reading for place, (reading, _) in enumerate(items)]
 
 
 def question_of(caption: str, truth: Answer) -> Question:
