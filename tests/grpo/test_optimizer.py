@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
 from torch import nn
 
+from videochat_r1.errors import EnvironmentFault
 from videochat_r1.grpo.config import TrainConfig
 from videochat_r1.grpo.optimizer import Optimizer, learning_rate
 
@@ -118,3 +120,71 @@ def test_state_goes_on_to_the_bit(dtype):
 def test_state_of_other_parameters_is_refused():
     with pytest.raises(KeyError, match="not trained"):
         Optimizer(weights(), TrainConfig()).load({"exp_avg.c": torch.zeros(1)})
+
+
+# -- moments in 8 bits
+
+
+def large(dtype=torch.float32, seed=0):
+    """One weight that is large enough for 8-bit moments, and one that is not."""
+    draw = torch.Generator().manual_seed(seed)
+    return {"a": nn.Parameter(torch.randn(64, 128, generator=draw).to(dtype)), "b": nn.Parameter(torch.randn(7, generator=draw).to(dtype))}
+
+
+def descend(own, optimizer, steps, first=1):
+    """Down the square of each weight, whose least is at 0."""
+    for step in range(first, first + steps):
+        for weight in own.values():
+            weight.grad = (weight.detach() * (1 + 0.1 * math.sin(step))).to(weight.dtype)
+        optimizer.collect()
+        optimizer.step(lr=0.01)
+
+
+@pytest.mark.parametrize(
+    "name, dtype", [("adamw_8bit", torch.float32), ("adamw_8bit", torch.bfloat16), ("adamw_8bit_bf16", torch.bfloat16)]
+)
+def test_8_bit_moments_go_where_adamw_goes_and_go_on_to_the_bit(name, dtype):
+    pytest.importorskip("torchao", reason="needs the extra 8bit")
+    config = TrainConfig(optimizer=name, grad_clip=1.0)
+    exact, own = large(dtype), large(dtype)
+    descend(exact, Optimizer(exact, TrainConfig(grad_clip=1.0)), 6)
+    torch.manual_seed(3)
+    optimizer = Optimizer(own, config)
+    descend(own, optimizer, 3)
+    state = {key: tensor.clone() for key, tensor in optimizer.tensors().items()}
+    kept, generator = {key: weight.detach().clone() for key, weight in own.items()}, torch.get_rng_state()
+    descend(own, optimizer, 3, first=4)
+    moved = (exact["a"].detach() - large(dtype)["a"].detach()).float()
+    off = (own["a"].detach() - exact["a"].detach()).float()
+    assert off.norm() < 0.05 * moved.norm() + (0.25 * moved.norm() if name == "adamw_8bit_bf16" else 0)
+    assert state["exp_avg_codes.a"].dtype == torch.uint8 and state["exp_avg_scale.a"].shape == (64 * 128 // 256,)
+    assert ("master.a" in state) == (name == "adamw_8bit" and dtype == torch.bfloat16)
+    assert state["exp_avg.b"].dtype in (torch.float32, dtype)  # too small for blocks
+
+    resumed = {key: nn.Parameter(weight) for key, weight in kept.items()}
+    again = Optimizer(resumed, config)
+    again.load(state)
+    torch.set_rng_state(generator)
+    descend(resumed, again, 3, first=4)
+    assert all(torch.equal(resumed[key], own[key]) for key in own)
+    assert all(torch.equal(again.tensors()[key], tensor) for key, tensor in optimizer.tensors().items())
+
+
+def test_steps_too_small_for_bfloat16_add_up_on_average_where_rounding_is_random():
+    pytest.importorskip("torchao", reason="needs the extra 8bit")
+    torch.manual_seed(0)
+    low = nn.Parameter(torch.ones(4096, dtype=torch.bfloat16))
+    optimizer = Optimizer({"w": low}, TrainConfig(optimizer="adamw_8bit_bf16", grad_clip=0.0))
+    for _ in range(100):
+        low.grad = torch.ones_like(low)
+        optimizer.collect()
+        optimizer.step(lr=1e-4)  # far under bfloat16's spacing of 2^-8 below 1
+    assert low.float().mean().item() == pytest.approx(0.99, abs=1e-3)
+    assert "master.w" not in optimizer.tensors()
+
+
+def test_8_bit_moments_without_their_library_are_refused_with_the_mend(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchao.optim", None)
+    with pytest.raises(EnvironmentFault, match="torchao") as caught:
+        Optimizer(weights(), TrainConfig(optimizer="adamw_8bit"))
+    assert "videochat-r1[8bit]" in caught.value.mend

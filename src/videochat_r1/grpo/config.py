@@ -55,6 +55,11 @@ class TrainConfig(Section):
     steps: int = warned(0, "optimizer batches in all; 0 counts them from epochs", ge=0)
     epochs: float = warned(1.0, "passes over the samples, where steps is 0", gt=0.0)
     prompts_per_step: int = refused(8, "prompts in one batch, tasks mixed", ge=1)
+    optimizer: Literal["adamw", "adamw_8bit", "adamw_8bit_bf16"] = refused(
+        "adamw",
+        "AdamW with float32 moments; with 8-bit moments (extra `8bit`); with 8-bit moments and no float32 copy of bfloat16 weights, "
+        "which are then rounded at random",
+    )
     lr: float = warned(1e-6, "highest learning rate", gt=0.0)
     schedule: Literal["linear", "constant", "cosine"] = warned("linear", "how the learning rate falls after the warm-up")
     warmup: int = warned(0, "steps in which the learning rate rises to lr", ge=0)

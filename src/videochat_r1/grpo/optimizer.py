@@ -1,16 +1,21 @@
 """AdamW over what is trained, its learning rate, and its state as plain tensors.
 
 Weights kept in bfloat16 have 8 bits of mantissa: a learning rate of 1e-6 would round away. For them the optimizer holds float32 masters,
-sums the gradients of micro-batches in float32, and writes each step's result back rounded."""
+sums the gradients of micro-batches in float32, and writes each step's result back rounded. Where memory does not hold that, the moments
+are kept in 8 bits (blocks of 256 with a scale each: Dettmers et al. 2021, arXiv:2110.02861, by torchao), and, last, the masters are given
+up: each step's result is then rounded at random, up or down by how near it lies, so that small steps add up on average."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from videochat_r1.errors import EnvironmentFault
 from videochat_r1.grpo.config import TrainConfig
 
 
@@ -24,18 +29,23 @@ def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
     return config.lr * (0.5 * (1 + math.cos(math.pi * passed)) if config.schedule == "cosine" else 1 - passed)
 
 
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
 class Optimizer:
-    """AdamW on named parameters, in float32 whatever they are kept in."""
+    """AdamW on named parameters, in float32 whatever they are kept in. config.optimizer: where moments and results are kept. Raises
+    EnvironmentFault where 8-bit moments are asked for and torchao is not installed."""
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], config: TrainConfig) -> None:
         self.parameters = dict(parameters)
         self.masters: dict[str, Tensor] = {
-            name: weight if weight.dtype == torch.float32 else weight.detach().float().clone() for name, weight in self.parameters.items()
+            name: weight if weight.dtype == torch.float32 or config.optimizer == "adamw_8bit_bf16" else weight.detach().float().clone()
+            for name, weight in self.parameters.items()
         }
         self.grad_clip = config.grad_clip
-        self._adamw = torch.optim.AdamW(
-            list(self.masters.values()), lr=config.lr, betas=config.betas, eps=1e-8, weight_decay=config.weight_decay
-        )
+        settings: dict[str, Any] = {"lr": config.lr, "betas": config.betas, "eps": 1e-8, "weight_decay": config.weight_decay}
+        weights = list(self.masters.values())
+        self._adamw: Any = torch.optim.AdamW(weights, **settings) if config.optimizer == "adamw" else _in_8_bits(weights, settings)
 
     def collect(self) -> None:
         """After a backward pass: move the gradients of low-precision weights to their masters, summed in float32."""
@@ -54,11 +64,15 @@ class Optimizer:
     def step(self, lr: float) -> float:
         """Clip and apply the gradients; their norm before the clip. A norm that is not finite applies nothing. Gradients are cleared."""
         limit = self.grad_clip or math.inf
-        norm = float(nn.utils.clip_grad_norm_(list(self.masters.values()), limit))
+        norm = _clipped(list(self.masters.values()), limit)
         if math.isfinite(norm):
             for group in self._adamw.param_groups:
-                group["lr"] = lr
-            self._adamw.step()
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(lr)  # torchao's: a number in its place would compile the step anew
+                else:
+                    group["lr"] = lr
+            with _eager_where_nothing_compiles(self.masters.values()):
+                self._adamw.step()
             with torch.no_grad():
                 for name, weight in self.parameters.items():
                     if self.masters[name] is not weight:
@@ -71,23 +85,59 @@ class Optimizer:
         state: dict[str, Tensor] = {}
         for name, master in self.masters.items():
             for kind, value in self._adamw.state.get(master, {}).items():
-                state[f"{kind}.{name}"] = value
+                if hasattr(value, "codes"):
+                    state |= {f"{kind}_codes.{name}": value.codes, f"{kind}_scale.{name}": value.scale}
+                else:
+                    state[f"{kind}.{name}"] = value
             if master is not self.parameters[name]:
                 state[f"master.{name}"] = master
         return state
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up a state that `tensors` gave. Raises KeyError where it is of other parameters."""
-        known = {f"{kind}.{name}" for name in self.masters for kind in ("step", "exp_avg", "exp_avg_sq", "master")}
+        kinds = ("step", "master", *(f"{moment}{part}" for moment in MOMENTS for part in ("", "_codes", "_scale")))
+        known = {f"{kind}.{name}" for name in self.masters for kind in kinds}
         if unknown := set(tensors) - known:
             raise KeyError(f"optimizer state of parameters that are not trained: {sorted(unknown)[:3]}")
         with torch.no_grad():
             for name, master in self.masters.items():
                 if master is not self.parameters[name]:
                     master.copy_(tensors[f"master.{name}"])
-                if f"exp_avg.{name}" in tensors:
-                    self._adamw.state[master] = {  # AdamW keeps its step counts on the CPU
-                        "step": tensors[f"step.{name}"].clone(),
-                        "exp_avg": tensors[f"exp_avg.{name}"].to(master.device, copy=True),
-                        "exp_avg_sq": tensors[f"exp_avg_sq.{name}"].to(master.device, copy=True),
-                    }
+                if f"step.{name}" in tensors:  # AdamW keeps its step counts on the CPU
+                    moments = {moment: self._moment(moment, name, master, tensors) for moment in MOMENTS}
+                    self._adamw.state[master] = {"step": tensors[f"step.{name}"].clone(), **moments}
+
+    def _moment(self, moment: str, name: str, master: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+        if f"{moment}.{name}" in tensors:
+            return tensors[f"{moment}.{name}"].to(master.device, copy=True)
+        buffer: Tensor = self._adamw._new_buffer(master, moment == "exp_avg")  # signed; the table of values is always the same
+        buffer.codes.copy_(tensors[f"{moment}_codes.{name}"])  # type: ignore[attr-defined]
+        buffer.scale.copy_(tensors[f"{moment}_scale.{name}"])  # type: ignore[attr-defined]
+        return buffer
+
+
+def _in_8_bits(weights: Sequence[Tensor], settings: Mapping[str, Any]) -> Any:
+    """torchao's AdamW: moments of weights of 4,096 numbers and more in 8 bits; bfloat16 weights without a master rounded at random, by
+    torch's generators, whose states a checkpoint holds."""
+    try:
+        from torchao.optim import AdamW8bit
+    except ImportError:
+        raise EnvironmentFault("train.optimizer asks for 8-bit moments: they need torchao.", "pip install 'videochat-r1[8bit]'") from None
+    return AdamW8bit(weights, **settings, bf16_stochastic_round=True)
+
+
+def _clipped(weights: Sequence[Tensor], limit: float) -> float:
+    """Scale the gradients down to the limit; their norm before, taken in float32 whatever they are kept in."""
+    if all(weight.grad is None or weight.grad.dtype == torch.float32 for weight in weights):
+        return float(nn.utils.clip_grad_norm_(weights, limit))
+    norms = [torch.linalg.vector_norm(weight.grad, dtype=torch.float32) for weight in weights if weight.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack(norms))
+    nn.utils.clip_grads_with_norm_(weights, limit, norm)
+    return float(norm)
+
+
+def _eager_where_nothing_compiles(weights: Any) -> contextlib.AbstractContextManager[Any]:
+    """torchao compiles its step. On a CPU that takes a C++ compiler and minutes, and saves nothing that counts."""
+    if any(weight.is_cuda for weight in weights):
+        return contextlib.nullcontext()
+    return torch.compiler.set_stance("force_eager")
