@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "demo": "train, evaluate and report on the built-in world, with the small model",
     "train": "fine-tune a policy as a recipe says",
+    "plan": "say what memory and time a recipe takes of a card; no weights needed",
     "evaluate": "let a policy answer a data set, and score it",
     "compare": "compare two policies on the same samples, with paired tests",
     "report": "make the pages of a run or an evaluation again from what is on disk",

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from tests.tiny import FAMILIES, tiny_policy
+import torch
+from tests.tiny import FAMILIES, tiny_clip, tiny_completion, tiny_policy, tiny_prompt
 
 from videochat_r1.policy.config import PolicyConfig
-from videochat_r1.policy.memory import estimate, peak, sizes_of, trained_parameters
+from videochat_r1.policy.memory import estimate, kept_by_layer, peak, sizes_of, trained_parameters
 from videochat_r1.policy.released import CONFIGS
+from videochat_r1.policy.shared_prefix import row_tokens, shared_logprobs
 
 PUBLISHED = {  # billions of parameters, as the model pages say
     "Qwen/Qwen2.5-VL-3B-Instruct": 3.75,
     "Qwen/Qwen2.5-VL-7B-Instruct": 8.29,
+    "Qwen/Qwen2.5-VL-32B-Instruct": 33.45,
+    "Qwen/Qwen2.5-VL-72B-Instruct": 73.41,
+    "Qwen/Qwen3-VL-2B-Instruct": 2.13,
     "Qwen/Qwen3-VL-4B-Instruct": 4.44,
     "Qwen/Qwen3-VL-8B-Instruct": 8.77,
 }
@@ -50,9 +55,49 @@ def test_what_makes_memory_larger_and_smaller():
     assert parts(batch_prompts=4)["rollout cache"] == full["rollout cache"] / 2
     assert parts(PolicyConfig(train_vision=True))["vision activations"] > 0 and "vision activations" not in full
     assert full["weights"] + full["reference"] + full["optimizer"] < full["peak"] < sum(full.values()) - full["peak"] + 1
+    eight, least = parts(optimizer="adamw_8bit"), parts(optimizer="adamw_8bit_bf16")
+    trained = full["optimizer"] / 12
+    assert eight["optimizer"] == pytest.approx(trained * (4 + 2 * (1 + 4 / 256))) and eight["gradients"] == full["gradients"]
+    assert least["optimizer"] == pytest.approx(trained * 2 * (1 + 4 / 256)) and least["gradients"] == trained * 2
+    assert parts(prompts_per_step=16)["features"] == 2 * full["features"]
+    assert adapter["merged weights"] > 0.7 * adapter["weights"] and "merged weights" not in full
 
 
 def test_weights_and_cache_by_hand():
     found = parts()
     assert found["weights"] == 8_292_166_656 * 2
     assert found["rollout cache"] == 8 * (3600 + 8 * 256) * 28 * 2 * 4 * 128 * 2
+
+
+def kept_for_backward(policy, prompt, completions):
+    """Bytes that PyTorch keeps for the backward pass of one row, weights apart: each storage once."""
+    held, weights = {}, {weight.untyped_storage().data_ptr() for weight in policy.model.parameters()}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            held[storage.data_ptr()] = (storage.nbytes(), tensor)  # alive, so that no address is used twice
+        return tensor
+
+    [features] = policy.vision([prompt])
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        scores = shared_logprobs(policy, [prompt], [completions], [features])
+    assert scores[0].logprobs[0].requires_grad
+    return sum(size for size, _ in held.values())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("lora_rank", [0, 8], ids=["all weights", "LoRA"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_activations_are_what_pytorch_keeps_within_20_percent(family, lora_rank, dtype):
+    policy = tiny_policy(family, lora_rank=lora_rank)
+    if dtype == torch.bfloat16:
+        for name, weight in policy.model.named_parameters():
+            weight.data = weight.data if "lora_" in name else weight.data.bfloat16()
+    prompt = tiny_prompt(policy, clip=tiny_clip(frames=16, height=64, width=64))
+    completions = [tiny_completion(policy, "a long completion " * 12) for _ in range(4)]
+    tokens = row_tokens(len(prompt), [len(each) for each in completions])
+    sizes, width = sizes_of(policy.hf_config.to_dict()), dtype.itemsize
+    kept = kept_for_backward(policy, prompt, completions)
+    planned = tokens * sizes.layers * kept_by_layer(sizes, policy.config, width)
+    assert planned == pytest.approx(kept, rel=0.2), f"{kept / tokens / sizes.layers:.0f} bytes a token and layer"

@@ -16,7 +16,8 @@ from videochat_r1.policy.released import CONFIGS
 
 if TYPE_CHECKING:
     from videochat_r1.datasets.base.source import Loaded
-    from videochat_r1.policy.memory import Part
+    from videochat_r1.policy.cost import Load
+    from videochat_r1.policy.memory import Part, Sizes
     from videochat_r1.policy.processing import Processing
     from videochat_r1.types import Sample
 
@@ -44,8 +45,9 @@ def dry_run(recipe: Recipe, tokenizer: str, out: TextIO) -> int:
     config = processing.hf_config.to_dict() if processing is not None else CONFIGS[recipe.policy.path]
     samples = [sample for source in sources if source.loaded for sample in source.loaded.samples]
     counts = _print_prompt(recipe, processing, samples, config, out)
-    parts = _estimate(recipe, config, counts)
-    _print_memory(parts, sizes_of(config).total, out)
+    sizes = sizes_of(config)
+    parts = run_memory(recipe, sizes, load_of(recipe, counts.most, counts.most_video))
+    _print_memory(parts, sizes.total, out)
     if steps:
         out.write(f"\n{steps:,} steps of {recipe.train.prompts_per_step} prompts x {recipe.grpo.group_size} completions.\n")
     out.write("A dry run: no weights were loaded, nothing was written.\n")
@@ -101,7 +103,7 @@ def _print_prompt(
     text = chat_text_of(processing, config, question, recipe.asking.order)
     out.write(f"\n# the prompt of {first.id}, one placeholder for the video\n{text}\n")
     if not samples:
-        counts.most = counts.most_video = _most_video_tokens(recipe, config)
+        counts.most = counts.most_video = most_video_tokens(recipe, config)
         out.write(f"\n# tokens\nNo sample was read. A video takes {counts.most_video:,} tokens at most.\n")
         return counts
     tasks = dict.fromkeys(sample.task for sample in samples)
@@ -162,7 +164,7 @@ def _geometry(config: dict[str, Any]) -> Any:
     return Geometry(patch=vision["patch_size"], merge=vision["spatial_merge_size"], temporal_patch=vision["temporal_patch_size"])
 
 
-def _most_video_tokens(recipe: Recipe, config: dict[str, Any]) -> int:
+def most_video_tokens(recipe: Recipe, config: dict[str, Any]) -> int:
     """The most that the budget allows: total_pixels, or all frames at the least size."""
     geometry, video = _geometry(config), recipe.video
     token = geometry.factor**2
@@ -171,20 +173,41 @@ def _most_video_tokens(recipe: Recipe, config: dict[str, Any]) -> int:
     return int(min(most, video.max_tokens) if video.max_tokens else most)
 
 
-def _estimate(recipe: Recipe, config: dict[str, Any], counts: PromptCounts) -> list[Part]:
-    from videochat_r1.policy.memory import estimate, sizes_of
+def run_memory(recipe: Recipe, sizes: Sizes, load: Load) -> list[Part]:
+    """The parts of a run's memory: what `train --dry-run` and `plan` print."""
+    from videochat_r1.policy.memory import estimate
 
     return estimate(
-        sizes_of(config),
+        sizes,
         recipe.policy,
-        prompt_tokens=counts.most,
-        video_tokens=counts.most_video,
-        completion_tokens=recipe.rollout.max_tokens,
-        group_size=recipe.grpo.group_size if recipe.train.method == "grpo" else 1,
-        prompts_per_step=recipe.train.prompts_per_step,
-        batch_prompts=recipe.rollout.batch_prompts,
+        prompt_tokens=load.prompt_tokens,
+        video_tokens=load.video_tokens,
+        completion_tokens=load.completion_tokens,
+        group_size=load.group_size,
+        prompts_per_step=load.prompts,
+        batch_prompts=load.batch_prompts,
         token_budget=recipe.train.token_budget,
-        keeps_reference=recipe.grpo.kl_weight > 0 and recipe.train.method == "grpo",
+        keeps_reference=load.has_reference,
+        optimizer=recipe.train.optimizer,
+        bytes_each=load.bytes_each,
+    )
+
+
+def load_of(recipe: Recipe, prompt_tokens: int, video_tokens: int, completion_tokens: int = 0) -> Load:
+    """What one step of a recipe does. completion_tokens: 0 takes what the recipe allows at most."""
+    from videochat_r1.policy.cost import Load
+
+    is_grpo = recipe.train.method == "grpo"
+    return Load(
+        prompt_tokens=prompt_tokens,
+        video_tokens=video_tokens,
+        completion_tokens=completion_tokens or recipe.rollout.max_tokens,
+        group_size=recipe.grpo.group_size if is_grpo else 1,
+        prompts=recipe.train.prompts_per_step,
+        batch_prompts=recipe.rollout.batch_prompts,
+        has_reference=is_grpo and recipe.grpo.kl_weight > 0,
+        samples=is_grpo,
+        optimizer=recipe.train.optimizer,
         bytes_each=4 if recipe.policy.dtype == "float32" else 2,
     )
 
@@ -194,9 +217,10 @@ def _print_memory(parts: Sequence[Part], parameters: int, out: TextIO) -> None:
 
     out.write(f"\n# memory of the GPU, estimated ({parameters:,} parameters)\n")
     for part in parts:
-        out.write(f"{part.name:<19} {_size(part.size):>10}   {part.formula}\n")
-    out.write(f"{'at the fullest':<19} {_size(peak(list(parts))):>10}   on one GPU: this version does not spread a run over several\n")
+        out.write(f"{part.name:<19} {size_text(part.size):>10}   {part.formula}\n")
+    out.write(f"{'at the fullest':<19} {size_text(peak(list(parts))):>10}   on one GPU: this version does not spread a run over several\n")
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
+    """Bytes in GiB, or in MiB where they are few."""
     return f"{count / 2**30:,.2f} GiB" if count >= 2**28 else f"{count / 2**20:,.1f} MiB"

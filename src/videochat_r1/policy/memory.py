@@ -1,15 +1,20 @@
 """How much GPU memory a run will take, part by part, from a model's configuration alone: an estimate with its formula, before any weight
-is loaded. Parameters are counted exactly; activations follow what stock layers keep for their backward pass."""
+is loaded. Parameters are counted exactly; activations follow what stock layers keep for their backward pass, and
+tests/policy/test_memory.py holds them to PyTorch's own account of saved tensors. The one home of these numbers: dry runs, `plan` and
+benchmarks take them from here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from videochat_r1.policy.config import PolicyConfig
 
 TILE_BYTES = 256 << 20  # head.py's on a GPU
+CONTEXT_BYTES = 1 << 30  # assumed: the CUDA context, libraries' workspaces and what the allocator cannot use
+MOMENT_8BIT = 2 * (1 + 4 / 256)  # two moments of a byte each, and a float32 scale for every 256
+OptimizerName = Literal["adamw", "adamw_8bit", "adamw_8bit_bf16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,12 @@ class Sizes:
     vision_width: int
     vision_inner: int
     patches_per_token: int
+    patch_values: int  # numbers of one patch as they go into the tower
+    vision_out: int
+    vision_window: int  # patches that attend to each other in a block with windows; 0 where no block has them
+    vision_full: int  # blocks that attend to whole pictures
+    deepstack: int  # blocks whose output joins the language model's first layers
+    vocabulary: int
 
     @property
     def language(self) -> int:
@@ -51,7 +62,8 @@ class Part:
 
 def sizes_of(config: Mapping[str, Any]) -> Sizes:
     """From a config.json of either family, as a mapping."""
-    text, vision = config["text_config"], config["vision_config"]
+    vision = config["vision_config"]
+    text = config.get("text_config", config)  # older files of Qwen2.5-VL state the language model at the top
     is_qwen3 = config["model_type"].startswith("qwen3")
     width, inner, heads, kv_heads = (
         text[name] for name in ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads")
@@ -76,6 +88,12 @@ def sizes_of(config: Mapping[str, Any]) -> Sizes:
         vision_width=vision["hidden_size"],
         vision_inner=vision["intermediate_size"],
         patches_per_token=vision["spatial_merge_size"] ** 2,
+        patch_values=vision.get("in_channels", 3) * vision["temporal_patch_size"] * vision["patch_size"] ** 2,
+        vision_out=vision["out_hidden_size"],
+        vision_window=0 if is_qwen3 else (vision.get("window_size", 112) // vision["patch_size"]) ** 2,
+        vision_full=vision["depth"] if is_qwen3 else len(vision.get("fullatt_block_indexes", (7, 15, 23, 31))),
+        deepstack=len(vision.get("deepstack_visual_indexes", ())) if is_qwen3 else 0,
+        vocabulary=text["vocab_size"],
     )
 
 
@@ -96,16 +114,43 @@ def trained_parameters(sizes: Sizes, config: PolicyConfig) -> int:
     """What a policy of these settings trains."""
     if not config.lora_rank:
         return sizes.language + (sizes.vision if config.train_vision else 0)
-    sides = {
-        "q_proj": sizes.width + sizes.query_width,
-        "k_proj": sizes.width + sizes.key_width,
-        "v_proj": sizes.width + sizes.key_width,
-        "o_proj": sizes.query_width + sizes.width,
-        "gate_proj": sizes.width + sizes.inner,
-        "up_proj": sizes.width + sizes.inner,
-        "down_proj": sizes.inner + sizes.width,
+    sides = linear_sides(sizes)
+    return config.lora_rank * sizes.layers * sum(sum(sides.get(target, ())) for target in config.lora_targets)
+
+
+def linear_sides(sizes: Sizes) -> dict[str, tuple[int, int]]:
+    """The linear layers of one layer of the language model: numbers in, numbers out."""
+    w, q, k, f = sizes.width, sizes.query_width, sizes.key_width, sizes.inner
+    return {
+        "q_proj": (w, q),
+        "k_proj": (w, k),
+        "v_proj": (w, k),
+        "o_proj": (q, w),
+        "gate_proj": (w, f),
+        "up_proj": (w, f),
+        "down_proj": (f, w),
     }
-    return config.lora_rank * sizes.layers * sum(sides.get(target, 0) for target in config.lora_targets)
+
+
+def kept_by_layer(sizes: Sizes, policy: PolicyConfig, bytes_each: int) -> int:
+    """Bytes a token that one layer of the language model keeps for its backward pass.
+
+    With w width, q and k all query and key heads, f the inner width: the two norms keep their input in float32 (4 w each); attention keeps
+    queries, output, keys and values (2 q + 2 k); the gated layer its gate, the gate's activation, the other half and their product where
+    the next layer needs it. A trained weight needs its input: each norm before and after its scale (2 w each). A frozen one needs none, but
+    an adapter keeps its input, in float32, and its r inner numbers (PEFT casts for each of its layers anew)."""
+    b, w, q, k, f = bytes_each, sizes.width, sizes.query_width, sizes.key_width, sizes.inner
+    norms_and_attention = 8 * w + b * (2 * q + 2 * k)
+    if not policy.lora_rank:
+        return norms_and_attention + b * (4 * w + 4 * f)
+    sides = linear_sides(sizes)
+    adapted = [target for target in policy.lora_targets if target in sides]
+    if b < 4:
+        inputs = 4 * sum(sides[target][0] for target in adapted)
+    else:  # float32 already: no copy, and layers side by side share theirs; o_proj's is attention's output, kept above
+        inputs = 4 * w * bool({"q_proj", "k_proj", "v_proj"} & set(adapted)) + 4 * w * bool({"gate_proj", "up_proj"} & set(adapted))
+        inputs += 4 * f * ("down_proj" in adapted)
+    return norms_and_attention + b * 3 * f + inputs + 4 * policy.lora_rank * len(adapted)
 
 
 def estimate(
@@ -120,6 +165,7 @@ def estimate(
     batch_prompts: int,
     token_budget: int,
     keeps_reference: bool,
+    optimizer: OptimizerName = "adamw",
     bytes_each: int = 2,
 ) -> list[Part]:
     """The parts, the largest prompt and completions of full length assumed. bytes_each: of a weight; 2 is bfloat16, 4 float32."""
@@ -131,15 +177,17 @@ def estimate(
         parts.append(Part("reference", trained * b, f"frozen copy of what is trained: {billions} x {b}"))
     else:
         parts.append(Part("reference", 0, "the adapter turned off" if policy.lora_rank else "none: grpo.kl_weight is 0"))
-    grads = 6 if is_low else 4
-    sums = " (float32 sums + bfloat16)" if is_low else ""
+    has_masters = is_low and optimizer != "adamw_8bit_bf16"
+    grads = 6 if has_masters else 2 if is_low else 4
+    sums = " (float32 sums + bfloat16)" if has_masters else ""
     parts.append(Part("gradients", trained * grads, f"{billions} trained ({own}) x {grads}{sums}"))
-    states = 12 if is_low else 8
-    masters = " + float32 weights" if is_low else ""
-    parts.append(Part("optimizer", trained * states, f"{billions} x {states} (two float32 moments{masters})"))
+    states = (8 if optimizer == "adamw" else MOMENT_8BIT) + (4 if has_masters else 0)
+    moments = "two float32 moments" if optimizer == "adamw" else "two 8-bit moments with scales"
+    masters = " + float32 weights" if has_masters else ", results rounded at random" if is_low else ""
+    parts.append(Part("optimizer", round(trained * states), f"{billions} x {states:.3g} ({moments}{masters})"))
     group = prompt_tokens + group_size * completion_tokens
     row = min(max(token_budget, prompt_tokens + completion_tokens), prompts_per_step * group)
-    kept = b * (4 * sizes.width + 3 * sizes.query_width + 4 * sizes.key_width + 4 * sizes.inner) + 8 * sizes.width
+    kept = kept_by_layer(sizes, policy, b)
     through = sizes.layers * sizes.width * b + kept if policy.gradient_checkpointing else sizes.layers * kept
     each = f"{kept / 1024:.0f} KiB"
     how = f"{sizes.layers} layers' inputs + one layer of {each}" if policy.gradient_checkpointing else f"{sizes.layers} layers x {each}"
@@ -149,17 +197,53 @@ def estimate(
         block = b * (11 * sizes.vision_width + 4 * sizes.vision_inner) + 8 * sizes.vision_width
         tower = sizes.vision_depth * sizes.vision_width * b + block if policy.gradient_checkpointing else sizes.vision_depth * block
         parts.append(Part("vision activations", patches * tower, f"{patches:,} patches of a step's videos x {tower / 1024:.0f} KiB"))
-    parts.append(Part("head", 3 * TILE_BYTES, "three tiles of float32 logits, 256 MiB each"))
+    head, what = 3 * TILE_BYTES, "three tiles of float32 logits, 256 MiB each"
+    if not policy.lora_rank:
+        head, what = head + sizes.embeddings * (4 + b), f"{what}, and a trained head's gradient: {sizes.embeddings / 1e9:.3g} G x {4 + b}"
+    parts.append(Part("head", head, what))
+    parts.append(_vision_pass(sizes, video_tokens, b))
+    parts.append(_features(sizes, prompts_per_step * video_tokens, b))
+    if policy.lora_rank:
+        adapted = sizes.layers * sum(a * z for name, (a, z) in linear_sides(sizes).items() if name in policy.lora_targets)
+        parts.append(
+            Part("merged weights", adapted * b, f"adapted layers with the adapter added, while sampling: {adapted / 1e9:.3g} G x {b}")
+        )
     together = min(batch_prompts, prompts_per_step)
     cache = together * group * sizes.layers * 2 * sizes.key_width * b
     row_of_one = f"({prompt_tokens:,} + {group_size} x {completion_tokens:,}) tokens"
     parts.append(Part("rollout cache", cache, f"{together} prompts x {row_of_one} x {sizes.layers} layers"))
+    parts.append(Part("context", CONTEXT_BYTES, "CUDA context, workspaces, gaps between tensors: assumed"))
     return parts
 
 
-def peak(parts: list[Part]) -> int:
-    """Bytes at the fullest moment: sampling and the update do not hold their memory at the same time."""
+def _vision_pass(sizes: Sizes, video_tokens: int, b: int) -> Part:
+    """One video in a tower without a graph: what stands beside each other in one block."""
+    patches, w, f = video_tokens * sizes.patches_per_token, sizes.vision_width, sizes.vision_inner
+    each = 4 * sizes.patch_values + b * (2 * w + 4 * w) + 16 * w + b * 3 * f  # patches, states and q, k, v, rotated in float32, inner
+    return Part("vision pass", patches * each, f"{patches:,} patches of one video x {each / 1024:.0f} KiB at a time")
+
+
+def _features(sizes: Sizes, video_tokens: int, b: int) -> Part:
+    each = sizes.vision_out * (1 + sizes.deepstack) * b
+    return Part("features", video_tokens * each, f"{video_tokens:,} video tokens of a step x {each / 1024:.0f} KiB")
+
+
+def peaks(parts: list[Part]) -> dict[str, int]:
+    """Bytes at the fullest moment of each phase of a step. Weights, reference and optimizer last; the rest comes and goes: what sampling
+    holds is gone before the update begins."""
     by_name = {part.name: part.size for part in parts}
-    update = sum(by_name.get(name, 0) for name in ("activations", "vision activations", "head", "gradients"))
-    lasting = by_name["weights"] + by_name["reference"] + by_name["optimizer"]
-    return lasting + max(update, by_name["rollout cache"] + by_name.get("vision activations", 0))
+
+    def lasting(*names: str) -> int:
+        return sum(by_name.get(name, 0) for name in ("weights", "reference", "optimizer", "features", "context", *names))
+
+    tower = "vision activations"  # a trained tower's graph waits for the features' gradients
+    return {
+        "vision": lasting("vision pass", tower),
+        "rollout": lasting("rollout cache", "merged weights", tower),
+        "update": lasting("activations", tower, "head", "gradients"),
+    }
+
+
+def peak(parts: list[Part]) -> int:
+    """Bytes at the fullest moment of a step."""
+    return max(peaks(parts).values())

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 TOKENS = {"image_token_id": 151655, "video_token_id": 151656, "vision_start_token_id": 151652, "vision_end_token_id": 151653}
 
 
-def _qwen2_5(width: int, inner: int, layers: int, heads: int, kv_heads: int, vocabulary: int, *, tied: bool) -> dict[str, Any]:
+def _qwen2_5(
+    width: int, inner: int, layers: int, heads: int, kv_heads: int, vocabulary: int, *, tied: bool, vision_inner: int = 3420
+) -> dict[str, Any]:
     text = {
         "hidden_size": width,
         "intermediate_size": inner,
@@ -29,7 +31,7 @@ def _qwen2_5(width: int, inner: int, layers: int, heads: int, kv_heads: int, voc
     vision = {
         "depth": 32,
         "hidden_size": 1280,
-        "intermediate_size": 3420,
+        "intermediate_size": vision_inner,
         "num_heads": 16,
         "patch_size": 14,
         "spatial_merge_size": 2,
@@ -42,13 +44,22 @@ def _qwen2_5(width: int, inner: int, layers: int, heads: int, kv_heads: int, voc
 
 
 def _qwen3(
-    width: int, inner: int, vision_depth: int, vision_width: int, vision_inner: int, deepstack: list[int], *, tied: bool
+    width: int,
+    inner: int,
+    vision_depth: int,
+    vision_width: int,
+    vision_inner: int,
+    deepstack: list[int],
+    *,
+    tied: bool,
+    layers: int = 36,
+    heads: int = 32,
 ) -> dict[str, Any]:
     text = {
         "hidden_size": width,
         "intermediate_size": inner,
-        "num_hidden_layers": 36,
-        "num_attention_heads": 32,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
         "num_key_value_heads": 8,
         "head_dim": 128,
         "vocab_size": 151_936,
@@ -74,6 +85,9 @@ def _qwen3(
 CONFIGS: dict[str, dict[str, Any]] = {
     "Qwen/Qwen2.5-VL-3B-Instruct": _qwen2_5(2048, 11_008, 36, 16, 2, 151_936, tied=True),
     "Qwen/Qwen2.5-VL-7B-Instruct": _qwen2_5(3584, 18_944, 28, 28, 4, 152_064, tied=False),
+    "Qwen/Qwen2.5-VL-32B-Instruct": _qwen2_5(5120, 27_648, 64, 40, 8, 152_064, tied=False, vision_inner=3456),
+    "Qwen/Qwen2.5-VL-72B-Instruct": _qwen2_5(8192, 29_568, 80, 64, 8, 152_064, tied=False, vision_inner=3456),
+    "Qwen/Qwen3-VL-2B-Instruct": _qwen3(2048, 6144, 24, 1024, 4096, [5, 11, 17], tied=True, layers=28, heads=16),
     "Qwen/Qwen3-VL-4B-Instruct": _qwen3(2560, 9728, 24, 1024, 4096, [5, 11, 17], tied=True),
     "Qwen/Qwen3-VL-8B-Instruct": _qwen3(4096, 12_288, 27, 1152, 4304, [8, 16, 24], tied=False),
 }

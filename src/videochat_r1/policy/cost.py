@@ -1,0 +1,186 @@
+"""How long the phases of a step will take on a card, from a model's configuration alone: operations and bytes counted, then divided by what
+the card does of each. The one home of the efficiencies; each says whether it was measured or is assumed.
+
+Counting, after "work per prompt group": N numbers in the layers' matrices, L layers, q all query heads, w the width, V the vocabulary, P
+tokens of a prompt, G completions of C tokens each. One forward of a group whose prompt is read once takes
+2 N (P + G C) + 2 L q (P^2 + G (2 P C + C^2)) + 2 w V G C operations (causal attention: half of all pairs)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from videochat_r1.policy.config import PolicyConfig
+from videochat_r1.policy.memory import Sizes, linear_sides, trained_parameters
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a card holds and does: GiB that programs can use, TFLOP/s of a large matrix product, GB/s of a large copy (read and written
+    both counted)."""
+
+    name: str
+    memory_gib: float
+    tflops: float
+    gbps: float
+
+
+MATMUL_SHARE, COPY_SHARE = 767 / 989, 3.0 / 3.35
+"""Of a card's stated peaks, what large products and copies reach: measured on one H100 (767 TFLOP/s, 3.0 TB/s), assumed for the others."""
+
+
+def _card(name: str, memory_gib: float, peak_tflops: float, peak_gbps: float) -> Card:
+    return Card(name, memory_gib, round(peak_tflops * MATMUL_SHARE, 1), round(peak_gbps * COPY_SHARE, 1))
+
+
+CARDS = {  # memory that a program sees; stated peaks of dense bfloat16 products and of the memory
+    "h100": _card("H100 80GB SXM", 79.2, 989, 3350),
+    "h200": _card("H200 141GB", 139.8, 989, 4800),
+    "b200": _card("B200 180GB", 178.0, 2250, 8000),
+    "a100": _card("A100 80GB SXM", 79.2, 312, 2039),
+    "a100-40": _card("A100 40GB SXM", 39.4, 312, 1555),
+    "l40s": _card("L40S 48GB", 44.4, 362, 864),
+    "a6000": _card("RTX A6000 48GB", 47.5, 155, 768),
+    "4090": _card("RTX 4090 24GB", 23.6, 165, 1008),
+    "5090": _card("RTX 5090 32GB", 31.4, 210, 1792),
+}
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """The share of the matmul or copy ceiling that a phase reaches, and where the number is from."""
+
+    share: float
+    source: str
+
+
+EFFICIENCIES: Mapping[str, Efficiency] = {
+    "vision": Efficiency(0.18, "measured: H100, 3,584 video tokens in 0.130 s (3B) and 0.146 s (7B), one variable-length call a layer"),
+    "prefill": Efficiency(0.35, "measured: H100, 7B, P 4,748 in 0.25 s"),
+    "decode": Efficiency(0.50, "assumed: of the copy ceiling, with CUDA graphs; weights alone would be 1.0"),
+    "reference": Efficiency(0.34, "measured: H100, 7B, P 4,748, G 8, C 256 in 0.38 s, shared prompt"),
+    "policy": Efficiency(0.30, "measured: H100, 7B, LoRA 64, the same group in 1.31 s, shared prompt, checkpointing"),
+    "policy, all weights": Efficiency(0.40, "assumed: larger products in the backward pass than with an adapter"),
+    "optimizer": Efficiency(0.60, "assumed: of the copy ceiling"),
+}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Seconds of one phase of a step, and how they were counted."""
+
+    name: str
+    seconds: float
+    formula: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What one step does."""
+
+    prompt_tokens: int
+    video_tokens: int
+    completion_tokens: int
+    group_size: int
+    prompts: int
+    batch_prompts: int
+    has_reference: bool
+    samples: bool = True  # False: gold answers are learned, nothing is sampled
+    optimizer: str = "adamw"
+    bytes_each: int = 2
+
+
+def vision_flops(sizes: Sizes, video_tokens: int, patches_per_picture: int) -> float:
+    """Operations of one pass of the tower over a video: its matrices, attention within windows and pictures, the mergers."""
+    w, f, merged = sizes.vision_width, sizes.vision_inner, sizes.patches_per_token
+    patches = video_tokens * merged
+    inner = 2 * f if sizes.deepstack else 3 * f  # Qwen3-VL's blocks have no gate
+    matrices = sizes.vision_depth * w * (4 * w + inner) + sizes.patch_values * w
+    window = sizes.vision_window or patches_per_picture
+    attended = sizes.vision_full * patches_per_picture + (sizes.vision_depth - sizes.vision_full) * min(window, patches_per_picture)
+    mergers = (1 + sizes.deepstack) * ((merged * w) ** 2 + merged * w * sizes.vision_out)
+    return 2.0 * patches * matrices + 4.0 * patches * w * attended + 2.0 * video_tokens * mergers
+
+
+def forward_flops(sizes: Sizes, prompt: int, completions: int, tokens: int) -> float:
+    """Operations of one forward of the language model over a prompt once and its completions of `tokens` each; the head on completions."""
+    matrices = sizes.layers * sum(a * b for a, b in linear_sides(sizes).values())
+    pairs = prompt**2 + completions * (2 * prompt * tokens + tokens**2)
+    total = 2 * matrices * (prompt + completions * tokens) + 2 * sizes.layers * sizes.query_width * pairs
+    return float(total + 2 * sizes.width * sizes.vocabulary * completions * tokens)
+
+
+def backward_passes(policy: PolicyConfig) -> int:
+    """Forward passes that a forward and backward pass amount to: one forward, one again with checkpointing, one for the states'
+    gradients, one for the weights' where they are trained."""
+    return 2 + policy.gradient_checkpointing + (policy.lora_rank == 0)
+
+
+def decode_bytes(sizes: Sizes, load: Load, together: int) -> float:
+    """Bytes that one decode step of `together` prompts reads: the language model's weights, the prompts' keys and values once, and of the
+    tails half of what they hold at the end."""
+    weights = sizes.layers * sizes.layer + (sizes.head or sizes.embeddings)
+    cached = together * (load.prompt_tokens + load.group_size * load.completion_tokens / 2)
+    return load.bytes_each * (weights + cached * 2.0 * sizes.layers * sizes.key_width)
+
+
+def optimizer_bytes(trained: int, load: Load, *, adapter: bool) -> float:
+    """Bytes that one step of the optimizer reads and writes: gradient, moments, masters, weights."""
+    moments = 16.0 if load.optimizer == "adamw" else 4.0
+    weights = 8.0 if adapter or load.bytes_each == 4 else 4.0 if load.optimizer == "adamw_8bit_bf16" else 10.0
+    return trained * (4.0 + moments + weights)
+
+
+def seconds_of_step(sizes: Sizes, policy: PolicyConfig, load: Load, card: Card, patches_per_picture: int = 512) -> list[Phase]:
+    """Seconds of each phase of one step of all its prompts. Decoding runs beside the step and is not counted; patches_per_picture: of one
+    moment of the video, for the tower's attention."""
+    ceiling, copy, n = card.tflops * 1e12, card.gbps * 1e9, load.prompts
+    group = forward_flops(sizes, load.prompt_tokens, load.group_size, load.completion_tokens)
+    seen = vision_flops(sizes, load.video_tokens, patches_per_picture)
+    phases: list[Phase] = []
+
+    def compute(name: str, flops: float, how: str, rate: str = "") -> None:
+        share = EFFICIENCIES[rate or name].share
+        formula = f"{n} x {how} = {flops / 1e12:,.1f} TFLOP at {share:.0%} of {card.tflops:,.0f} TFLOP/s"
+        phases.append(Phase(name, flops / (ceiling * share), formula))
+
+    passes = backward_passes(policy) if policy.train_vision else 1
+    compute("vision", n * passes * seen, f"{load.video_tokens:,} tokens x {passes * seen / max(load.video_tokens, 1) / 1e9:.2f} GFLOP")
+    if load.samples:
+        prompt_only = forward_flops(sizes, load.prompt_tokens, 0, 0)
+        compute("prefill", n * prompt_only, f"{load.prompt_tokens:,} tokens x {prompt_only / load.prompt_tokens / 1e9:.2f} GFLOP")
+        phases.append(_decode(sizes, load, copy))
+    if load.has_reference:
+        compute("reference", n * group, f"one forward of {group / 1e12:.1f} TFLOP")
+    count = backward_passes(policy)
+    rate = "policy" if policy.lora_rank else "policy, all weights"
+    compute("policy", n * count * group, f"{count} passes of {group / 1e12:.1f} TFLOP", rate)
+    trained = trained_parameters(sizes, policy)
+    moved, share = optimizer_bytes(trained, load, adapter=policy.lora_rank > 0), EFFICIENCIES["optimizer"].share
+    how = f"{trained / 1e9:.3g} G trained x {moved / max(trained, 1):.0f} bytes at {share:.0%} of {card.gbps:,.0f} GB/s"
+    phases.append(Phase("optimizer", moved / (copy * share), how))
+    return phases
+
+
+def _decode(sizes: Sizes, load: Load, copy: float) -> Phase:
+    """Batch after batch of prompts, each of as many steps as a completion has tokens."""
+    share, seconds, left, steps = EFFICIENCIES["decode"].share, 0.0, load.prompts, []
+    while left > 0:
+        together = min(left, load.batch_prompts)
+        each = decode_bytes(sizes, load, together) / (copy * share)
+        steps.append(each)
+        seconds += load.completion_tokens * each
+        left -= together
+    how = f"{len(steps)} x {load.completion_tokens:,} steps of {steps[0] * 1e3:.1f} ms: "
+    read = decode_bytes(sizes, load, min(load.prompts, load.batch_prompts))
+    return Phase("decode", seconds, how + f"{read / 1e9:.1f} GB at {share:.0%} of {copy / 1e9:,.0f} GB/s")
+
+
+def compared(phases: list[Phase], measured: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+    """(phase, seconds predicted, seconds measured) of each phase that a benchmark timed; it times prefill and decode together, as
+    "rollout"."""
+    predicted = {phase.name: phase.seconds for phase in phases}
+    if "rollout" in measured:
+        predicted["rollout"] = predicted.pop("prefill", 0.0) + predicted.pop("decode", 0.0)
+    return [(name, predicted[name], float(measured[name])) for name in predicted if isinstance(measured.get(name), int | float)]

@@ -1,0 +1,158 @@
+"""plan: what a recipe takes of a card, from its numbers alone."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from videochat_r1.cli import main
+from videochat_r1.policy.config import PolicyConfig
+from videochat_r1.policy.cost import CARDS, EFFICIENCIES, Load, backward_passes, forward_flops, seconds_of_step, vision_flops
+from videochat_r1.policy.memory import sizes_of
+from videochat_r1.policy.released import CONFIGS
+
+RECIPE = '[policy]\npath = "{path}"\n{policy}\n[[data]]\nname = "charades_sta"\nannotations = "not-here.json"\n'
+B3, B7 = "Qwen/Qwen2.5-VL-3B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct"
+ADAPTER = "lora_rank = 64\ngradient_checkpointing = true"
+
+
+@pytest.fixture
+def plan(tmp_path, capsys):
+    def call(*words, path=B7, policy=ADAPTER):
+        (tmp_path / "recipe.toml").write_text(RECIPE.format(path=path, policy=policy))
+        code = main(["plan", str(tmp_path / "recipe.toml"), *words])
+        out, err = capsys.readouterr()
+        return SimpleNamespace(code=code, out=out, err=err)
+
+    return call
+
+
+def as_object(done):
+    assert done.code == 0, done.err
+    return json.loads(done.out)
+
+
+@pytest.mark.parametrize(
+    "path, tokens, measured",
+    [
+        (B7, 4608, {"prefill": 0.25, "reference": 0.38, "policy": 1.31}),
+        (B7, 3584, {"vision": 0.146}),
+        (B3, 3584, {"vision": 0.130}),
+    ],
+    ids=["shared prompt", "tower of 7B", "tower of 3B"],
+)
+def test_the_anchors_measured_on_an_h100_are_met_within_20_percent(path, tokens, measured):
+    load = Load(
+        prompt_tokens=tokens + 140,
+        video_tokens=tokens,
+        completion_tokens=256,
+        group_size=8,
+        prompts=1,
+        batch_prompts=1,
+        has_reference=True,
+    )
+    policy = PolicyConfig(lora_rank=64, gradient_checkpointing=True)
+    found = {phase.name: phase.seconds for phase in seconds_of_step(sizes_of(CONFIGS[path]), policy, load, CARDS["h100"])}
+    for name, seconds in measured.items():
+        assert found[name] == pytest.approx(seconds, rel=0.2), name
+
+
+def test_operations_by_hand():
+    sizes = sizes_of(CONFIGS[B3])
+    matrices = 36 * (2048 * (2048 + 256 + 256) + 2048 * 2048 + 3 * 2048 * 11_008)
+    assert forward_flops(sizes, 100, 0, 0) == 2 * matrices * 100 + 2 * 36 * 2048 * 100**2
+    tails = forward_flops(sizes, 100, 8, 10) - forward_flops(sizes, 100, 0, 0)
+    assert tails == 2 * matrices * 80 + 2 * 36 * 2048 * 8 * (2 * 100 * 10 + 100) + 2 * 2048 * 151_936 * 80
+    # a language model's 5.55 and a tower's 5.4 GFLOP a token, as counted elsewhere for this model
+    assert 2 * matrices / 1e9 == pytest.approx(5.55, rel=0.01)
+    assert vision_flops(sizes, 3584, 512) / 3584 / 1e9 == pytest.approx(5.4, rel=0.05)
+    passes = {
+        (rank, again): backward_passes(PolicyConfig(lora_rank=rank, gradient_checkpointing=again)) for rank in (0, 8) for again in (0, 1)
+    }
+    assert passes == {(0, 0): 3, (0, 1): 4, (8, 0): 2, (8, 1): 3}
+
+
+def test_lora_of_7b_with_16k_video_tokens_and_full_tuning_of_3b_fit_one_80_gb_card(plan):
+    long = as_object(plan("--json", "--prompt-tokens", "16534", "--completion-tokens", "256"))
+    assert long["memory"]["fits"] and long["memory"]["change"] == [] and long["load"]["video_tokens"] == 16384
+    full = as_object(plan("--json", "--completion-tokens", "256", path=B3, policy="gradient_checkpointing = true"))
+    assert full["memory"]["fits"] and full["memory"]["parts"]["reference"]["bytes"] > 5e9
+    spare = as_object(
+        plan("--json", "--train.optimizer", "adamw_8bit", "--completion-tokens", "256", path=B3, policy="gradient_checkpointing = true")
+    )
+    assert spare["memory"]["peak_bytes"] < full["memory"]["peak_bytes"] - 15 * 2**30
+
+
+def test_what_does_not_fit_says_what_to_change_and_the_change_makes_it_fit(plan):
+    done = plan(path=B3, policy="")
+    assert done.code == 0 and "does NOT fit" in done.out
+    assert "Change first: policy.gradient_checkpointing = true." in done.out
+    assert "It fits" in plan("--policy.gradient-checkpointing", path=B3, policy="").out
+    several = as_object(plan("--json", "--card", "4090", path=B3, policy=""))["memory"]["change"]
+    assert len(several) > 1
+    pairs = [each.split(" = ") for each in several]
+    changes = [word for field, value in pairs for word in ("--" + field.replace("_", "-"), value.split(" ")[0].strip('"'))]
+    assert as_object(plan("--json", "--card", "4090", *changes, path=B3, policy=""))["memory"]["fits"]
+    assert "Nothing that this version can change" in plan("--memory-gib", "2", path=B3, policy="").out
+
+
+def test_every_number_stands_beside_its_formula_and_source(plan):
+    out = plan("--card", "a100").out
+    for name in ("weights", "activations", "rollout cache", "vision", "prefill", "decode", "reference", "policy", "optimizer", "step"):
+        assert f"\n{name} " in out, name
+    assert EFFICIENCIES["policy"].source in out and EFFICIENCIES["decode"].source in out and "8.29 G parameters x 2" in out
+
+
+def test_a_card_of_ones_own(plan):
+    found = as_object(plan("--json", "--memory-gib", "48", "--tflops", "100", "--gbps", "900"))
+    assert found["card"] == {"name": "the card given", "memory_gib": 48.0, "tflops": 100.0, "gbps": 900.0}
+    base = as_object(plan("--json"))
+    phases = ("vision", "prefill", "reference", "policy")
+    for name in phases:
+        ratio = found["seconds"]["phases"][name]["seconds"] / base["seconds"]["phases"][name]["seconds"]
+        assert ratio == pytest.approx(base["card"]["tflops"] / 100)
+
+
+def test_what_a_benchmark_measured_stands_beside_the_plan(plan, tmp_path):
+    seconds = {"vision": 0.15, "rollout": 2.0, "reference": 0.35, "policy": 1.2, "optimizer": 0.01}
+    row = {"way": "D", "geometry": "7b", "prompt_tokens": 3756, "video_tokens": 3584, "completion_tokens": 256, "group": 8, "prompts": 1}
+    rows = [{**row, "seconds": seconds, "peak_gib": 40.0}, {**row, "way": "A", "seconds": {"vision": 9.0}}]
+    file = tmp_path / "step.json"
+    file.write_text(json.dumps({"rows": rows, "ceilings": {"matmul_tflops": 700.0, "copy_gbs": 2900.0}}))
+    [beside] = as_object(plan("--json", "--measured", str(file)))["measured"]
+    assert beside["rows"].keys() == {"vision", "rollout", "reference", "policy", "optimizer", "step", "peak GiB"}
+    policy = beside["rows"]["policy"]
+    assert policy["measured"] == 1.2 and policy["percent"] == pytest.approx(100 * (policy["planned"] / 1.2 - 1))
+    assert policy["planned"] == pytest.approx(3 * 84.0e12 / (0.3 * 700e12), rel=0.01)
+    assert "7b: P 3,756, C 256, G 8, 1 prompts, at 700.00 TFLOP/s" in plan("--measured", str(file)).out
+    file.write_text(json.dumps({"phases": seconds, "peak_bytes": {"update": 2**35}, "P": 3756, "C": 256, "G": 8}))
+    [beside] = as_object(plan("--json", "--measured", str(file)))["measured"]
+    assert beside["rows"]["peak GiB"]["measured"] == 32.0
+
+
+def test_a_models_own_configuration_goes_first_and_the_older_form_is_read(plan, tmp_path):
+    config = CONFIGS[B3]
+    flat = {**{key: value for key, value in config.items() if key != "text_config"}, **config["text_config"]}
+    for name, content in (("nested", config), ("flat", flat)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(content))
+        assert as_object(plan("--json", path=str(tmp_path / name)))["model"]["parameters"] == sizes_of(config).total
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "flat")}))
+    assert as_object(plan("--json", path=str(tmp_path / "adapter")))["model"]["parameters"] == sizes_of(config).total
+
+
+def test_faults_take_two_lines(plan, tmp_path):
+    (tmp_path / "text-only").mkdir()
+    (tmp_path / "text-only" / "config.json").write_text('{"model_type": "qwen2"}')
+    cases = [
+        (plan("--card", "h10"), "no card is called 'h10'"),
+        (plan(path="Qwen/Qwen2.5-VL-5B-Instruct"), "no released model"),
+        (plan(path=str(tmp_path / "text-only")), "is not the configuration"),
+        (plan("--measured", str(tmp_path / "none.json")), "cannot be read as JSON"),
+        (plan("--measured", str(tmp_path / "text-only" / "config.json")), "holds no measured phases"),
+    ]
+    for done, words in cases:
+        assert done.code == 2 and words in done.err and len(done.err.splitlines()) <= 3, done.err
