@@ -149,7 +149,8 @@ def _scan(source: DataSource, keeps_missing: bool = False) -> Loaded:
         report.rows += 1
         sample, found = examine(row, task, actions, source.box_scale)
         if sample is not None:
-            content = (sample.task, sample.video, sample.question, sample.options, sample.truth)
+            part = str(sample.meta.get("window_s"))
+            content = (sample.task, sample.video, part, sample.question, sample.options, sample.truth)
             if sample.id in ids:
                 found.append(("id_duplicate", f"the id {sample.id} stands in an earlier row"))
             if content in contents:
