@@ -21,9 +21,21 @@ from typing import Any
 
 from videochat_r1.rewards.events import content_words, sentences, tells
 
-ORDER = re.compile(r"mark (?:every|all) statements? as (entailment|contradiction)|all labels are \\?\"?(entailment|contradiction)", re.IGNORECASE)
+ORDER = re.compile(
+    r"mark (?:every|all) statements? as (entailment|contradiction)|all labels are \\?\"?(entailment|contradiction)", re.IGNORECASE
+)
 BLOCK = re.compile(r"<(description|statements)-([0-9a-f]+)>\n(.*?)\n</\1-\2>", re.DOTALL)
-STATUS = {"500": 500, "503": 503, "429": 429, "429_later": 429, "429_nonsense": 429, "401": 401, "quota": 429, "no_model": 404, "redirect": 302}
+STATUS = {
+    "500": 500,
+    "503": 503,
+    "429": 429,
+    "429_later": 429,
+    "429_nonsense": 429,
+    "401": 401,
+    "quota": 429,
+    "no_model": 404,
+    "redirect": 302,
+}
 STATUS |= {"context_length": 400, "filtered_request": 400, "bad_request": 400}
 CODES = {"quota": "insufficient_quota", "no_model": "model_not_found", "context_length": "context_length_exceeded"}
 CODES |= {"filtered_request": "content_filter"}
@@ -31,7 +43,19 @@ CONTENTS = (
     "truncated_json", "wrong_schema", "extra_field", "missing_label", "one_label_too_many", "duplicate_id", "wrong_id", "unknown_label",
     "nan", "two_objects", "fenced", "prose", "deep", "duplicate_key", "obeys_all", "text_id",
 )  # fmt: skip
-BODIES = ("empty", "html", "cut_envelope", "no_choices", "two_choices", "not_utf8", "huge", "gzip_bomb", "gzip_huge", "null_content", "array")
+BODIES = (
+    "empty",
+    "html",
+    "cut_envelope",
+    "no_choices",
+    "two_choices",
+    "not_utf8",
+    "huge",
+    "gzip_bomb",
+    "gzip_huge",
+    "null_content",
+    "array",
+)
 FINISHES = {"length": "length", "content_filter": "content_filter", "tool_calls": "tool_calls"}
 LINES = ("reset", "silence", "slow_drip", "cut_body", "garbage_line")
 FAULTS = (*STATUS, *CONTENTS, *BODIES, *FINISHES, *LINES, "refusal")

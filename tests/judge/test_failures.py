@@ -17,8 +17,16 @@ WHOLE = Verdict(told=(True, False), claims=("A red circle moves left", "A dog ba
 
 
 def settings(url, **fields):
-    small = {"call_deadline_s": 5.0, "batch_deadline_s": 20.0, "attempts": 3, "backoff_s": 0.01, "canary_every": 0, "breaker_pause_s": 0.05}
-    return JudgeConfig(kind="openai", base_url=url, model="fake", api_key_env="", **{**small, **fields})
+    small = {"model": "fake", "api_key_env": ""}
+    small |= {
+        "call_deadline_s": 5.0,
+        "batch_deadline_s": 20.0,
+        "attempts": 3,
+        "backoff_s": 0.01,
+        "canary_every": 0,
+        "breaker_pause_s": 0.05,
+    }
+    return JudgeConfig(kind="openai", base_url=url, **{**small, **fields})
 
 
 def asked(fake, *, questions=(SAMPLE,), precision=False, **fields):

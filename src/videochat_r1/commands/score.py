@@ -30,10 +30,10 @@ def run(options: Score, out: TextIO, fields: Given) -> int:
     from videochat_r1.judge import using
     from videochat_r1.tasks.base import Asking
 
-    samples = read_samples(options.source()).samples
-    outputs = read_predictions(Path(options.predictions))
     asking = Asking(thinking=options.thinking, reading=options.reading)
     with using(judge_of(options.judge)) as judge:
+        samples = read_samples(options.source()).samples
+        outputs = read_predictions(Path(options.predictions))
         found = score(samples, outputs, asking, resamples=options.resamples, seed=options.seed)
         code = told(judge, found.by_task)
     if options.json_:

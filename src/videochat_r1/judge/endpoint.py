@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -167,6 +168,7 @@ class _Batch:
 
     async def verdict(self, question: Question, precision: bool) -> Verdict:
         """What is found in one caption; a failure where any of its calls failed. Raises UserFault."""
+        question = replace(question, caption=cleaned(question.caption))
         turns = [self._told(question), self._borne_out(question)] if precision else [self._told(question)]
         try:
             found: list[Any] = list(await asyncio.gather(*turns))
@@ -289,6 +291,11 @@ class _Batch:
         owner.counts["tokens"] += tokens
         owner.tokens.settle(tokens - estimate if tokens else 0.0)
         return text
+
+
+def cleaned(text: str) -> str:
+    """A caption without what no text has (halves of surrogate pairs, control characters): a space in place of each."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else " " for letter in text)
 
 
 async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:

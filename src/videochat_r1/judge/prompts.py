@@ -90,7 +90,7 @@ CANARIES = (
     ),
     Known(
         "Two children build a tower of blocks. The tower falls, and one child starts to cry.",
-        ("The tower falls.", "A child cries."),
+        ("The tower falls.", "A child starts to cry."),
         ("A car drives away.", "The children paint a wall."),
     ),
     Known(

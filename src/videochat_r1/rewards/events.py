@@ -101,12 +101,13 @@ def content_words(text: str) -> tuple[str, ...]:
 
 
 def _stem(word: str) -> str:
-    """ "moves", "moved" and "moving" -> "mov". Irregular forms stay apart."""
-    if len(word) > 4:
-        for ending in ("ing", "ed", "es", "s"):
-            if word.endswith(ending) and len(word) - len(ending) >= 3:
-                word = word.removesuffix(ending)
-                break
+    """ "moves", "moved" and "moving" -> "mov"; "dogs" -> "dog", "running" -> "run". Irregular forms stay apart."""
+    for ending in ("ing", "ed", "es", "s"):
+        if word.endswith(ending) and not word.endswith("ss") and len(word) - len(ending) >= 3:
+            word = word.removesuffix(ending)
+            if ending in ("ing", "ed") and word[-1] == word[-2] and word[-1] not in "aeiouls":
+                word = word[:-1]
+            break
     return word.removesuffix("e") if len(word) > 3 else word
 
 
@@ -123,7 +124,8 @@ def tells(sentence: Sequence[str], event: Sequence[str]) -> bool:
         if first not in known:
             continue
         window = sentence[start : start + len(event) + SPREAD]
-        if sum(word in known for word in window) < needed or not _DENIALS & known <= set(window):
+        there = known.intersection(window)
+        if len(there) < needed - (len(event) - len(known)) or not _DENIALS & known <= there:
             continue
         end = _told_by(window, event, needed)
         if end and not (_DENIALS & set(sentence[max(0, start - SPREAD) : start + end])) - known:
