@@ -117,8 +117,9 @@ def _read(source: DataSource, *, keeps_missing: bool = False) -> list[Sample]:
     from videochat_r1.datasets.base.source import read_samples
 
     loaded = read_samples(source, keeps_missing=keeps_missing)
-    if line := defects_line(loaded.defects):
-        say(line)
+    for line in (defects_line(loaded.defects), loaded.chosen):
+        if line:
+            say(line)
     return loaded.samples
 
 

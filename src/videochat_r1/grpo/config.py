@@ -38,6 +38,9 @@ class GrpoConfig(Section):
     unscorable_limit: float = free(
         0.5, "stop where a larger share of a step's completions cannot be scored (a judge that is out, a reward that fails)", ge=0.0, le=1.0
     )
+    refill: int = refused(
+        0, "batches more that a step samples at most, to put groups with a gradient in the place of those of equal rewards (DAPO)", ge=0
+    )
     mask_truncated: bool = refused(False, "give completions that ran into the length limit no part in the loss")
 
     @field_validator("group_size")
@@ -70,6 +73,9 @@ class TrainConfig(Section):
         16384, "tokens, prompts included, in one forward and backward pass; the gradient does not depend on it", ge=1
     )
     seed: int = refused(0, "of the samples' order and of every completion")
+    order: Literal["mixed", "easy_first"] = refused(
+        "mixed", "samples of each epoch in random order, or from easy to hard (a curriculum; needs data.difficulty)"
+    )
     checkpoint_every: int = free(50, "steps between checkpoints", ge=1)
     keep_checkpoints: int = free(2, "newest checkpoints that are kept", ge=1)
     checkpoint_failures: int = free(3, "checkpoints that may fail in a row (a full disk) before the run stops", ge=1)

@@ -38,6 +38,7 @@ class Order:
 
     sources: Sequence[Source]
     seed: int
+    easy_first: bool = False
     _epoch: int = field(default=-1, init=False)
     _turns: list[tuple[int, int, int]] = field(default_factory=list, init=False)
 
@@ -46,6 +47,11 @@ class Order:
             raise DataError("There is no sample to train on.", "Look at what `videochat-r1 data check` says of the recipe's data sets.")
         if any(source.weight <= 0 for source in self.sources):
             raise DataError("The weight of a data set must be above 0.", "Leave the data set out of the recipe instead.")
+        if self.easy_first:
+            unknown = next((one for source in self.sources for one in source.samples if "difficulty" not in one.meta), None)
+            if unknown is not None:
+                what = f"train.order = easy_first: the difficulty of sample {unknown.id} is not known."
+                raise DataError(what, "Give each [[data]] table a difficulty, the file that `videochat-r1 data difficulty` writes.")
         self.counts = [max(1, round(source.weight * len(source.samples))) if source.samples else 0 for source in self.sources]
 
     def __len__(self) -> int:
@@ -76,12 +82,15 @@ class Order:
         return [(source, index, visit) for _, source, index, visit in sorted(keyed)]
 
     def _drawn(self, source: int, start: int, count: int) -> list[tuple[int, int]]:
-        """(index, visit) of `count` turns of one source: its samples in one shuffled order after another, none left out."""
+        """(index, visit) of `count` turns of one source: its samples in one shuffled order after another, none left out; with easy_first
+        each of these orders goes from easy to hard, and only samples of the same difficulty are shuffled."""
         size = len(self.sources[source].samples)
         drawn: list[tuple[int, int]] = []
         for visit in range(start // size, (start + count - 1) // size + 1) if count else ():
             indices = list(range(size))
             random.Random(seed_of("order", self.seed, source, visit)).shuffle(indices)
+            if self.easy_first:
+                indices.sort(key=lambda index: self.sources[source].samples[index].meta["difficulty"])
             drawn.extend((index, visit) for index in indices)
         offset = start % size if count else 0
         return drawn[offset : offset + count]

@@ -15,8 +15,9 @@ from videochat_r1.grpo.update import Lesson, Watched
 from videochat_r1.types import Group
 
 
-def rollout_rows(step: int, groups: Sequence[Group], advantages: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
-    """The rows of rollouts.jsonl for one step: one a completion, group by group."""
+def rollout_rows(step: int, groups: Sequence[Group], advantages: Mapping[int, Sequence[float]]) -> list[dict[str, Any]]:
+    """The rows of rollouts.jsonl for one step: one a completion, group by group. advantages: of the groups, by their places; a group that
+    the step did not learn from has none, and null in its rows."""
     return [
         {
             "step": step,
@@ -26,15 +27,15 @@ def rollout_rows(step: int, groups: Sequence[Group], advantages: Sequence[Sequen
             "text": rollout.completion.text,
             "rewards": dict(rollout.rewards),
             "reward": rollout.total,
-            "advantage": advantage,
+            "advantage": advantages[place][index] if place in advantages else None,
             "reason": rollout.reading.reason,
             **({"unscorable": rollout.unscorable} if rollout.unscorable else {}),
             "format_ok": rollout.reading.format_ok,
             "tokens": len(rollout.completion),
             "stop": rollout.completion.stop,
         }
-        for group, own in zip(groups, advantages, strict=True)
-        for index, (rollout, advantage) in enumerate(zip(group.rollouts, own, strict=True))
+        for place, group in enumerate(groups)
+        for index, rollout in enumerate(group.rollouts)
     ]
 
 

@@ -47,6 +47,8 @@ def data_fingerprint(sources: Sequence[Source]) -> str:
         digest.update(f"{source.weight!r}\n".encode())
         for sample in source.samples:
             digest.update(repr((sample.id, sample.task, sample.question, sample.options, sample.truth)).encode("utf-8", "backslashreplace"))
+            if "difficulty" in sample.meta:  # it may decide their order
+                digest.update(repr(sample.meta["difficulty"]).encode())
     return digest.hexdigest()
 
 

@@ -22,6 +22,7 @@ from videochat_r1.grpo.answers import gold, judged, rewards_of
 from videochat_r1.grpo.batches import Batch, batches
 from videochat_r1.grpo.checkpoint import Checkpoint, Checkpoints, NotWritten, bytes_of
 from videochat_r1.grpo.config import GrpoConfig, TrainConfig
+from videochat_r1.grpo.drawn import Drawn, joined, lacking, taken
 from videochat_r1.grpo.log import NOTES, RunFolder
 from videochat_r1.grpo.loss import token_weights
 from videochat_r1.grpo.metrics import (
@@ -101,7 +102,7 @@ class Trainer:
         self.resume_anyway = resume_anyway
         self.on_step = on_step
         self.judge = judge
-        self.order = Order(sources, train.seed)
+        self.order = Order(sources, train.seed, easy_first=train.order == "easy_first")
         self.data = data_fingerprint(sources)
         self.steps = train.steps or max(1, math.ceil(train.epochs * len(self.order) / train.prompts_per_step))
         self.optimizer = Optimizer(policy.parameters(), train)
@@ -125,9 +126,7 @@ class Trainer:
         with StopSignal() as stop, closing(self._batches()) as todo:
             for step in range(self.progress.step + 1, self.steps + 1):
                 clock = Clock()
-                with clock("data"):
-                    batch = next(todo)
-                row = self._step(step, batch, clock)
+                batch, row = self._step(step, todo, clock)
                 self._finish(step, batch, row, clock)
                 if plateau(self.progress.rewards, self.config.plateau_steps, self.config.plateau_gain):
                     reason = "plateau"
@@ -143,37 +142,60 @@ class Trainer:
         self._save_policy()
         return Outcome(self.progress.step, reason, self.progress.seconds)
 
-    def _step(self, step: int, batch: Batch, clock: Clock) -> Row:
-        """One batch from its prompts to the update; its row of metrics."""
+    def _step(self, step: int, todo: Generator[Batch], clock: Clock) -> tuple[Batch, Row]:
+        """One batch from its prompts to the update; what was learned from, and its row of metrics."""
         counted = dict(self.policy.counters)
-        with clock("vision"):
-            features = self._look(batch.prompts)
+        every = [self._drawn(step, todo, clock)]
         if self.config.method == "sft":
-            completions = gold(self.policy, batch, self.asking)
-            lesson, row = self._lesson(batch, completions, None), {}
+            drawn, row = every[0], {}
+            lesson = self._lesson(drawn.batch, drawn.completions, None)
         else:
-            with clock("rollout"):
-                completions = self._complete(batch, features)
-            with clock("reward"):
-                groups = judged(batch, completions, self.asking, self.grpo.reward_deadline_s, self.judge)
-                self._require_scored(step, groups)
-                advantages_G = advantages(batch.tasks, [rewards_of(group) for group in groups], self.grpo, self.scales)
-            with clock("reference"):
-                reference = self.learner.reference_logprobs(batch.prompts, completions, features) if self.grpo.kl_weight else None
-            lesson = self._lesson(batch, completions, [each.tolist() for each in advantages_G], reference, groups)
-            row = reward_figures(groups)
+            size = self.config.prompts_per_step
+            while len(every) <= self.grpo.refill and lacking(every, size):
+                every.append(self._drawn(step, todo, clock))
+            groups = [group for one in every for group in one.groups]
+            places = taken(groups, size)
+            drawn = joined(every, places) if len(every) > 1 else every[0]
+            lesson, row = self._rewarded(drawn, clock), reward_figures(groups)
+            if self.grpo.refill:
+                row |= {"refill/batches": len(every) - 1, "refill/lacking": lacking(every, size)}
             if self.judge is not None and any(rollout.reading.verdict is not None for group in groups for rollout in group.rollouts):
                 row |= {f"judge/{name}": value for name, value in self.judge.figures().items() if math.isfinite(value)}
             if self.config.log_rollouts:
-                self.folder.logs["rollouts.jsonl"].append(rollout_rows(step, groups, lesson.advantages or []))
-        row |= completion_figures(batch.tasks, completions)
-        row |= self._update(step, batch, lesson, features, clock)
+                self.folder.logs["rollouts.jsonl"].append(
+                    rollout_rows(step, groups, dict(zip(places, lesson.advantages or [], strict=True)))
+                )
+        row |= completion_figures([task for one in every for task in one.batch.tasks], [own for one in every for own in one.completions])
+        row |= self._update(step, drawn.batch, lesson, list(drawn.features), clock)
         row |= self.videos.row()
         row |= {f"counts/{name}": self.policy.counters[name] - counted.get(name, 0) for name in ("vision_passes", "prefills")}
-        row["tokens"] = sum(
-            row_tokens(len(prompt), [len(each) for each in group]) for prompt, group in zip(batch.prompts, completions, strict=True)
-        )
-        return row
+        pairs = zip(drawn.batch.prompts, drawn.completions, strict=True)
+        row["tokens"] = sum(row_tokens(len(prompt), [len(each) for each in group]) for prompt, group in pairs)
+        return drawn.batch, row
+
+    def _drawn(self, step: int, todo: Generator[Batch], clock: Clock) -> Drawn:
+        """The next batch, looked at, answered and scored."""
+        with clock("data"):
+            batch = next(todo)
+        with clock("vision"):
+            features = self._look(batch.prompts)
+        if self.config.method == "sft":
+            return Drawn(batch, features, gold(self.policy, batch, self.asking), ())
+        with clock("rollout"):
+            completions = self._complete(batch, features)
+        with clock("reward"):
+            groups = judged(batch, completions, self.asking, self.grpo.reward_deadline_s, self.judge)
+            self._require_scored(step, groups)
+        return Drawn(batch, features, completions, groups)
+
+    def _rewarded(self, drawn: Drawn, clock: Clock) -> Lesson:
+        """What is to be learned from completions and their rewards."""
+        batch, completions = drawn.batch, drawn.completions
+        with clock("reward"):
+            advantages_G = advantages(batch.tasks, [rewards_of(group) for group in drawn.groups], self.grpo, self.scales)
+        with clock("reference"):
+            reference = self.learner.reference_logprobs(batch.prompts, completions, drawn.features) if self.grpo.kl_weight else None
+        return self._lesson(batch, completions, [each.tolist() for each in advantages_G], reference, drawn.groups)
 
     def _update(self, step: int, batch: Batch, lesson: Lesson, features: list[VisionFeatures], clock: Clock) -> Row:
         """The optimizer's steps on one batch. Non-finite numbers skip the update, are counted and dumped."""

@@ -1,0 +1,123 @@
+"""videochat-r1 data difficulty: what a policy gets of each training sample, and which groups would teach it anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from videochat_r1.commands.display import print_json, print_table, say
+from videochat_r1.commands.options import Command, Given, option
+from videochat_r1.commands.sources import SourceOptions
+from videochat_r1.errors import DataError, Interrupted
+from videochat_r1.rollout.base import RolloutConfig
+from videochat_r1.tasks.base import Asking
+from videochat_r1.video.sampling import VideoConfig
+
+if TYPE_CHECKING:
+    from videochat_r1.types import Sample
+
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+class Difficulty(SourceOptions):
+    """Sample a policy several times on each training sample, and tell by task what share of the groups would give a gradient. The file of
+    results serves [[data]] difficulty: samples are filtered, weighted and ordered by it. The same command goes on after a kill."""
+
+    split: Literal["train", "test"] = option("train", "what the data serve for, which decides what is done about a defect")
+    policy: str = option(..., "the model's folder, a PEFT adapter's folder, or a name on the hub", "DIR_OR_NAME")
+    group_size: int = option(8, "completions of each sample", ge=2)
+    out: str = option("difficulty.jsonl", "the file that rows are appended to", "FILE")
+    asking: Asking = option(Asking, "how questions are put and answers are read")
+    video: VideoConfig = option(VideoConfig, "how clips are sampled, sized and read")
+    rollout: RolloutConfig = option(RolloutConfig, "how completions are drawn")
+    reward_deadline_s: float = option(10.0, "seconds that the rewards of a task in a .py file may take over one completion", ge=0.0)
+    device: str = option("auto", "where the model runs: auto, cpu, cuda or cuda:N")
+    dtype: Literal["auto", "float32", "bfloat16"] = option("auto", "of the weights; auto is bfloat16 on a GPU and float32 elsewhere")
+    seed: int = option(0, "of the draws")
+    json_: bool = option(False, "print one JSON object")
+
+
+def run(options: Difficulty, out: TextIO, fields: Given) -> int:
+    from videochat_r1.commands.train import defects_line
+    from videochat_r1.datasets.base.difficulty import summary
+    from videochat_r1.datasets.base.source import read_samples
+    from videochat_r1.runs import ended_by_signals
+
+    loaded = read_samples(options.source())
+    if line := defects_line(loaded.defects):
+        say(line)
+    with ended_by_signals():
+        try:
+            rows = _measured(options, loaded.samples)
+        except KeyboardInterrupt:
+            raise Interrupted("Stopped; what is measured stays.", "The same command goes on.") from None
+    if all(row["fault"] for row in rows):
+        raise DataError(
+            f"None of the {len(rows):,} videos could be used; the first: {rows[0]['fault']}.", "Give their folder: --videos DIR."
+        )
+    found = summary(rows)
+    say(f"{len(rows):,} samples in {options.out}.")
+    if options.json_:
+        print_json({"file": options.out, "group_size": options.group_size, "tasks": found}, out)
+    else:
+        print_summary(found, options.group_size, out)
+    return 0
+
+
+def _measured(options: Difficulty, samples: list[Sample]) -> list[dict[str, Any]]:
+    from videochat_r1.commands.quiet import quiet_libraries
+    from videochat_r1.evaluation.live import Live
+    from videochat_r1.grpo.difficulty import Keys, measure, measured
+    from videochat_r1.policy.config import PolicyConfig
+    from videochat_r1.policy.model import load_policy
+    from videochat_r1.rollout.base import make_engine
+    from videochat_r1.video.clips import ClipLoader
+
+    key = Keys(options.policy, options.asking, options.video, options.rollout, options.group_size, options.seed)
+    keys = [key(sample) for sample in samples]
+    path = Path(options.out)
+    rows = measured(path, keys)
+    if all(each in rows for each in keys):
+        return [rows[each] for each in keys]
+    quiet_libraries()
+    policy = load_policy(PolicyConfig(path=options.policy, device=options.device, dtype=options.dtype), keep_reference=False)
+    engine = make_engine(options.rollout.engine, policy)
+    loader = ClipLoader(options.video, policy.geometry)
+    with Live(len(samples), title="Measuring") as live:
+        return measure(
+            policy,
+            engine,
+            loader,
+            samples,
+            keys,
+            path,
+            options.asking,
+            options.rollout,
+            group_size=options.group_size,
+            seed=options.seed,
+            deadline_s=options.reward_deadline_s,
+            on_measured=lambda done: live.on_step({"step": done}),
+        )
+
+
+def print_summary(found: dict[str, dict[str, Any]], group_size: int, out: TextIO) -> None:
+    """A row a task, and how its samples lie from easy to hard."""
+    head = ["", "samples", "with gradient", "never right", "always right", "mean reward", "difficulty", "easy to hard"]
+    rows = [head]
+    for task, figures in found.items():
+        shares = [f"{figures[name]:.1f} %" if name in figures else "" for name in ("with_gradient", "never_right", "always_right")]
+        means = [f"{figures[name]:.2f}" if name in figures else "" for name in ("reward_mean", "difficulty_mean")]
+        rows.append([task, f"{figures['n']:,}", *shares, *means, bars(figures["histogram"])])
+    print_table(f"groups of {group_size}", rows, out)
+    lost = {task: figures for task, figures in found.items() if figures["unreadable"] or figures["unscorable"]}
+    for task, figures in lost.items():
+        out.write(f"  {task}: {figures['unreadable']:,} videos not readable, {figures['unscorable']:,} completions without a score\n")
+
+
+def bars(counts: list[int]) -> str:
+    """Counts as a row of small bars; a count above zero shows."""
+    top = max(counts, default=0)
+    return "".join(BARS[-(-count * (len(BARS) - 1) // top)] if top else BARS[0] for count in counts)
+
+
+COMMAND = Command(Difficulty, run)
