@@ -33,9 +33,10 @@ PATHS = (
     ("test", "annotations"),
     ("test", "videos"),
     ("data", "subtitles"),
+    ("data", "difficulty"),
     ("test", "subtitles"),
-    ("policy", "feature_dir"),
     ("judge", "cache"),
+    ("policy", "feature_dir"),
 )
 PLUGINS = (("data", "name"), ("data", "task"), ("test", "name"), ("test", "task"), ("rollout", "engine"))
 
@@ -224,7 +225,9 @@ def value_of(field: Any, text: str | None, option: str) -> Any:
     if annotation is bool:
         return {"true": True, "false": False}.get(text.lower(), text)
     if checking.is_list(annotation) and not text.startswith("["):
-        return [_number(part.strip()) if "float" in str(annotation) else part.strip() for part in text.split(",") if part.strip()]
+        return [
+            _number(part.strip()) if re.search("int|float", str(annotation)) else part.strip() for part in text.split(",") if part.strip()
+        ]
     return _number(text) if annotation in (int, float) or text.startswith("[") else text
 
 
