@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from videochat_r1.commands.display import print_json, print_table
+from videochat_r1.commands.judging import JUDGE, judge_of
 from videochat_r1.commands.options import Command, Given, argument, option
 from videochat_r1.commands.sources import SourceOptions
 from videochat_r1.errors import UsageError
@@ -26,6 +27,7 @@ class Compare(SourceOptions):
     common: bool = option(False, "where the two have different samples, compare those that both have")
     thinking: bool = option(False, "files of predictions: the form that was asked for has a <think> block")
     reading: Literal["strict", "released"] = option("strict", "files of predictions: how answers are read")
+    judge: str = option("offline", f"files of predictions: {JUDGE}", "offline|FILE")
     resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0)
     seed: int = option(0, "of the resamples and permutations")
     json_: bool = option(False, "print one JSON object")
@@ -33,8 +35,10 @@ class Compare(SourceOptions):
 
 def run(options: Compare, out: TextIO, fields: Given) -> int:
     from videochat_r1.evaluation.compare import compare
+    from videochat_r1.judge import using
 
-    a, b = (_scored(options, path) for path in (options.a, options.b))
+    with using(judge_of(options.judge)):
+        a, b = (_scored(options, path) for path in (options.a, options.b))
     names = (options.a, options.b)
     found = compare(a, b, names=names, common=options.common, resamples=options.resamples, seed=options.seed)
     if options.json_:
@@ -71,11 +75,12 @@ def _scored(options: Compare, path: str) -> Scored:
         raise UsageError(f"{path} is no folder of an evaluation; predictions are scored against a data set.", mend)
     from videochat_r1.datasets.base.source import read_samples
     from videochat_r1.evaluation.score import MISSING, read_outputs, read_predictions
-    from videochat_r1.tasks.base import Asking
+    from videochat_r1.tasks.base import Asking, consulted
 
     outputs = read_predictions(Path(path))
     samples = read_samples(options.source()).samples
     readings = read_outputs(samples, outputs, Asking(thinking=options.thinking, reading=options.reading))
+    readings = consulted(list(zip(readings, samples, strict=True)), precision=True)
     pairs = [(sample, reading) for sample, reading in zip(samples, readings, strict=True) if reading is not MISSING]
     return scored([sample for sample, _ in pairs], [reading for _, reading in pairs])
 

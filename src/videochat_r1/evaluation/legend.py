@@ -37,6 +37,7 @@ TASK_NAMES = {
     "video_qa": "Video QA",
     "grounded_qa": "Grounded QA",
     "description": "Description",
+    "captioning": "Captions",
     "quality": "Quality",
 }
 HEADLINES = {
@@ -45,6 +46,7 @@ HEADLINES = {
     "video_qa": ("accuracy",),
     "grounded_qa": ("Acc&GQA", "accuracy", "mIoU"),
     "description": ("event_recall",),
+    "captioning": ("event_F1",),
     "quality": ("accuracy",),
 }
 """The figures that a task is judged by, first the one that stands for it; a task not named here is judged by the first it reports."""

@@ -161,7 +161,7 @@ PUBLISHED: tuple[Published, ...] = tuple(
     + _rows("got10k", "AO", "OneThinker, December 2025", onethinker="73.0", qwen3_8="33.7")
     + _rows("got10k", "AO", "OraRL, arXiv:2608.20492", ora="78.2")
     + _rows("quality_access", "accuracy", PAPER, base="70.7", sft="71.7", grpo="72.6")
-    + _rows("dream1k", "F1 precision recall", PAPER, base="30.6 33.8 27.9", sft="31.4 32.6 30.2", grpo="38.2 45.4 33.1")
+    + _rows("dream1k", "event_F1 event_precision event_recall", PAPER, base="30.6 33.8 27.9", sft="31.4 32.6 30.2", grpo="38.2 45.4 33.1")
     + _rows("videomme_short", "accuracy", PAPER, base="71.3", sft_got="59.2", sft_gqa="60.1", r1="72.2", r1_think="74.2")
     + _rows("videomme", "accuracy", PAPER, base="64.4", base_clue="63.3", r1_think="62.1", r1_think_clue="63.6")
     + _rows("videomme", "accuracy", AUTO_R1, base="66.0", r1="65.7", r1_5="65.2", auto_r1="67.3", auto_r1_8="71.7")
