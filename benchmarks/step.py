@@ -1,0 +1,255 @@
+"""A whole GRPO step in three ways: D ours, C ours with sharing off, A the R1-V style loop (ways.py says what each does).
+
+    python -m benchmarks.step                                          # 3B geometry, P 3.8k, C 256, 1 and 4 prompts: D, C, A
+    python -m benchmarks.step --geometry 7b --prompt-tokens 8364       # and so on; --only D,C leaves the slow A out
+    python -m benchmarks.step --geometry small --device cpu            # the demo's step on the shipped small model
+
+Random weights of the true geometry, fresh random inputs in every step, a LoRA adapter of rank 64 on the language model, frozen tower, KL to
+the reference. Before anything is timed, D's and C's log-probabilities are held to the plain forward's and the gradients of all ways to each
+other. Medians of whole steps after a warm-up. A takes one prompt at a time, so a batch of n prompts costs it n times one."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from benchmarks.bench import Budget, Clock, Record, arguments, begin, ceilings, listed, medians, numbers, say
+from benchmarks.models import GEOMETRIES, LARGE, NAMES, Supply, video_tokens
+from benchmarks.ways import PHASES, WAYS, Settings, Shared, decode_bytes, forward_flops, useful_passes
+from videochat_r1.policy.logprobs import logprobs
+from videochat_r1.policy.shared_prefix import shared_logprobs
+from videochat_r1.types import Completion, Prompt
+
+MAX_GAP = {torch.float32: 1e-4, torch.bfloat16: 0.2}  # largest |delta log-prob| of one token against the plain forward
+MEAN_GAP = {torch.float32: 1e-5, torch.bfloat16: 0.03}
+GRADIENT_GAP = {torch.float32: 1e-2, torch.bfloat16: 5e-2}  # of the norms, relative
+COLUMNS = {
+    "way": lambda row: row["way"],
+    "geometry": lambda row: row["geometry"],
+    "P": lambda row: row["prompt_tokens"],
+    "C": lambda row: row["completion_tokens"],
+    "prompts": lambda row: row["prompts"],
+    **{f"{phase} s": (lambda row, phase=phase: row["seconds"].get(phase)) for phase in PHASES},
+    "step s": lambda row: row["step_s"],
+    "s/prompt": lambda row: row["step_s"] / row["prompts"],
+    "peak GiB": lambda row: row["peak_gib"],
+    "activations GiB": lambda row: row["activation_gib"],
+    "sampled tok/s": lambda row: row["sampled_tokens_per_s"],
+    "useful MFU %": lambda row: row["useful_mfu_counted"] * 100,
+    "decode GB/s": lambda row: row["decode_gbs"],
+    "not run": lambda row: row.get("not_run", ""),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> Record:
+    parser = arguments(__doc__, "step")
+    parser.add_argument("--geometry", default="3b", choices=NAMES)
+    parser.add_argument("--prompt-tokens", type=numbers, default=None, help="comma list; default the geometry's (3756)")
+    parser.add_argument("--completion-tokens", type=numbers, default=None, help="comma list; default the geometry's (256)")
+    parser.add_argument("--prompts", type=numbers, default=[1, 4], help="prompts a batch, comma list")
+    parser.add_argument("--group", type=int, default=8)
+    parser.add_argument("--kl-weight", type=float, default=0.04)
+    parser.add_argument("--only", type=listed, default=["D", "C", "A"], help="which of D, C, A, in this order")
+    parser.add_argument("--runs", type=int, default=3, help="of D and C; A runs once")
+    parser.add_argument("--token-budget", type=int, default=16384)
+    parser.add_argument("--checkpointing", choices=["on", "off"], default="on", help="gradient checkpointing, of all ways alike")
+    parser.add_argument("--lora-rank", type=int, default=None, help="0 trains the language model itself")
+    chosen = parser.parse_args(argv)
+    device = begin(chosen)
+    budget = Budget(chosen.budget_seconds)
+    record = Record("step", chosen, device, f"{chosen.geometry}-{'x'.join(chosen.only)}", vars_of(chosen))
+    for prompt_tokens in chosen.prompt_tokens or [None]:
+        supply = supply_of(chosen, device, prompt_tokens)
+        if "ceilings" not in record.content:
+            record.note(ceilings=ceilings(device, supply.policy.dtype))
+        settings = Settings(
+            group=chosen.group,
+            tokens=(chosen.completion_tokens or [supply.completion_tokens])[0],
+            kl_weight=chosen.kl_weight,
+            token_budget=chosen.token_budget,
+            seed=chosen.seed,
+        )
+        check = checked(supply, settings)
+        record.note(checked=[*record.content.get("checked", []), check])
+        say(f"checked: {check}")
+        for count in chosen.prompts:
+            for tokens in chosen.completion_tokens or [supply.completion_tokens]:
+                first = supply.given
+                for way in chosen.only:
+                    supply.given = first  # every way gets the same prompts
+                    record.add(one_row(supply, way, count, tokens, chosen, budget, record.content["ceilings"]))
+        del supply
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    record.note(ratios=ratios(record.content["rows"]))
+    record.end(COLUMNS)
+    for line in record.content["ratios"]:
+        print(line)
+    return record
+
+
+def vars_of(chosen: argparse.Namespace) -> dict[str, Any]:
+    return {key: value for key, value in vars(chosen).items() if key != "out"}
+
+
+def supply_of(chosen: argparse.Namespace, device: torch.device, prompt_tokens: int | None) -> Supply:
+    settings: dict[str, Any] = {"gradient_checkpointing": chosen.checkpointing == "on"}
+    if chosen.lora_rank is not None:
+        settings |= {"lora_rank": chosen.lora_rank}
+        if chosen.geometry in GEOMETRIES and not chosen.lora_rank:
+            settings |= {"keep_reference": True}
+    return Supply(chosen.geometry, device, seed=chosen.seed, prompt_tokens=prompt_tokens, **settings)
+
+
+def checked(supply: Supply, settings: Settings) -> dict[str, float]:
+    """Hold D and C to the plain forward, and all ways' gradients to each other, on one group of two short completions. Raises
+    AssertionError where they differ by more than the type's rounding explains."""
+    policy, short = supply.policy, Settings(group=2, tokens=min(settings.tokens, 16), kl_weight=0.04, token_budget=settings.token_budget)
+    prompts = supply.prompts(1)
+    dtype = policy.dtype
+    with torch.no_grad():
+        completions = Shared(policy, short).sample(prompts, policy.vision(prompts))
+        seen = policy.vision(prompts)
+        shared = torch.cat(shared_logprobs(policy, prompts, completions, seen)[0].logprobs)
+        single = [shared_logprobs(policy, prompts, [[each]], seen)[0].logprobs[0] for each in completions[0]]
+        plain = torch.cat(logprobs(policy, prompts[0], completions[0]).logprobs)
+    found = {}
+    for name, scores in (("D", shared), ("C", torch.cat(single))):
+        gap = (scores - plain).abs()
+        found |= {f"{name}_max_logprob_gap": float(gap.max()), f"{name}_mean_logprob_gap": float(gap.mean())}
+        assert gap.max() < MAX_GAP[dtype] and gap.mean() < MEAN_GAP[dtype], f"{name} differs from the plain forward: {found}"
+    for name, way in WAYS.items():
+        taken = way(policy, short)
+        taken.step(prompts, Clock(supply.device), given=completions)
+        found[f"{name}_gradient_norm"] = taken.norm
+        difference = abs(taken.norm - found["D_gradient_norm"]) / found["D_gradient_norm"]
+        assert difference < GRADIENT_GAP[dtype], f"{name}'s gradient has another norm than D's: {found}"
+    return found
+
+
+def one_row(
+    supply: Supply, name: str, count: int, tokens: int, chosen: argparse.Namespace, budget: Budget, at_best: dict
+) -> dict[str, Any]:
+    """The medians of one way at one size, or why there are none."""
+    settings = Settings(group=chosen.group, tokens=tokens, kl_weight=chosen.kl_weight, token_budget=chosen.token_budget, seed=chosen.seed)
+    row: dict[str, Any] = {"way": name, "geometry": supply.name, "completion_tokens": tokens, "prompts": count, "group": chosen.group}
+    way = WAYS[name](supply.policy, settings)
+    run = count if way.prompts_at_once or is_quick(supply) else 1
+    size = float(run * tokens)
+    if not budget.room(name, size):
+        return row | {"not_run": "no time left in the budget", "prompt_tokens": 0}
+    try:
+        with budget.spending(name, size):
+            prompts, clocks, sampled = timed(supply, way, run, chosen.runs if way.prompts_at_once else 1, budget)
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return row | {"not_run": "out of memory", "prompt_tokens": len(supply.prompts(1)[0])}
+    row |= described(supply, settings, prompts, clocks, sampled, at_best)
+    if run != count:  # one prompt at a time: so many times one
+        row |= {"prompts": count, "timed_prompts": run, "step_s": row["step_s"] * count}
+        row["seconds"] = {phase: seconds * (count if phase != "optimizer" else 1) for phase, seconds in row["seconds"].items()}
+    if name == "A":
+        row["rows_in_a_pass"] = way.rows  # type: ignore[union-attr]
+    return row
+
+
+def is_quick(supply: Supply) -> bool:
+    """Whether a whole batch of A is soon done, so that nothing need be multiplied."""
+    return supply.name not in LARGE
+
+
+def timed(supply: Supply, way: Any, count: int, runs: int, budget: Budget) -> tuple[list[Prompt], list[Clock], list[list[Completion]]]:
+    """Clocks of so many steps on fresh prompts, fewer where the budget ends. The warm-up: a whole step of D and C; of A a step with
+    completions of 8 tokens."""
+    prompts = supply.prompts(count)
+    if way.prompts_at_once:
+        way.step(prompts, Clock(supply.device))
+    else:
+        way.step(prompts, Clock(supply.device), given=[way.sample(prompt, 8) for prompt in prompts])
+    clocks: list[Clock] = []
+    sampled: list[list[Completion]] = []
+    while len(clocks) < runs and (not clocks or budget.left() > 1.5 * sum(clocks[-1].seconds.values())):
+        prompts = supply.prompts(count)
+        clocks.append(Clock(supply.device))
+        sampled = way.step(prompts, clocks[-1])
+    return prompts, clocks, sampled
+
+
+def described(
+    supply: Supply,
+    settings: Settings,
+    prompts: Sequence[Prompt],
+    clocks: Sequence[Clock],
+    sampled: Sequence[Sequence[Completion]],
+    at_best: dict[str, Any],
+) -> dict[str, Any]:
+    """What follows from the seconds: per token, per operation, per byte."""
+    seconds = medians(clocks)
+    lengths = [[len(each) for each in group] for group in sampled]
+    drawn = sum(map(sum, lengths))
+    vocabulary = supply.policy.hf_config.get_text_config().vocab_size
+    flops = forward_flops(supply.sizes, vocabulary, [len(prompt) for prompt in prompts], lengths)
+    train_s = seconds.get("reference", 0.0) + seconds["policy"]
+    passes = useful_passes(has_reference="reference" in seconds, is_adapter=supply.policy.adapted)
+    steps = max(max(group) for group in lengths)
+    width = 4 if supply.policy.dtype == torch.float32 else 2
+    read = decode_bytes(supply.sizes, [len(prompt) for prompt in prompts], settings.group, steps, width)
+    gib = 2.0**30
+    added = [max((clock.added_bytes.get(phase, 0) for phase in ("reference", "policy")), default=0) for clock in clocks]
+    on_gpu = clocks[0].on_gpu
+    return {
+        "prompt_tokens": round(statistics.mean(len(prompt) for prompt in prompts)),
+        "video_tokens": round(statistics.mean(video_tokens(prompt) for prompt in prompts)),
+        "mean_completion_tokens": drawn / sum(len(group) for group in lengths),
+        "seconds": seconds,
+        "step_s": statistics.median(sum(clock.seconds.values()) for clock in clocks),
+        "min_step_s": min(sum(clock.seconds.values()) for clock in clocks),
+        "train_s": train_s,
+        "runs": len(clocks),
+        "peak_gib": max(max(clock.peak_bytes.values()) for clock in clocks) / gib if on_gpu else None,
+        "activation_gib": max(added) / gib if on_gpu else None,
+        "sampled_tokens_per_s": drawn / seconds["rollout"],
+        "trained_tokens_per_s": (sum(len(prompt) for prompt in prompts) + drawn) / train_s,
+        "useful_forward_tflop": flops / 1e12,
+        **{f"useful_mfu_{name}": flops * count / train_s / 1e12 / at_best["matmul_tflops"] for name, count in passes.items()},
+        "decode_gbs": read / seconds["rollout"] / 1e9,
+        "decode_share_of_copy": read / seconds["rollout"] / 1e9 / at_best["copy_gbs"],
+    }
+
+
+def ratios(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """How often one way fits into another, size by size, in words."""
+    lines = []
+    by_size: dict[tuple[int, int, int], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        if "not_run" not in row:
+            key = (row["prompts"], row["completion_tokens"], row.get("video_tokens", 0) // 1000)
+            by_size.setdefault(key, {})[row["way"]] = row
+    for (prompts, tokens, _), ways in by_size.items():
+        ours = ways.get("D")
+        if ours is None:
+            continue
+        at = f"P {ours['prompt_tokens']}, C {tokens}, {prompts} prompts:"
+        for name in ("C", "A"):
+            if name in ways:
+                other = ways[name]
+                times = other["step_s"] / ours["step_s"], other["train_s"] * scale(other) / ours["train_s"]
+                lines.append(f"{at} step D against {name} {times[0]:.2f}x, train phase {times[1]:.2f}x")
+        if "C" in ways and "A" in ways:
+            mixed = ways["C"]["step_s"] - ways["C"]["seconds"]["rollout"] + ways["A"]["seconds"]["rollout"]
+            lines.append(f"{at} step D against sharing off and the stock generate {mixed / ours['step_s']:.2f}x")
+        if ours["activation_gib"] and "C" in ways and ways["C"]["activation_gib"]:
+            lines.append(f"{at} peak activations D against C {ours['activation_gib'] / ways['C']['activation_gib']:.2f}")
+    return lines
+
+
+def scale(row: dict[str, Any]) -> float:
+    return row["prompts"] / row.get("timed_prompts", row["prompts"])
+
+
+if __name__ == "__main__":
+    main()

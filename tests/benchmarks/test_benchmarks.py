@@ -1,0 +1,213 @@
+"""Every benchmark at toy size: it runs to its end, checks what it measures, and leaves a file that says all that is claimed of it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from benchmarks import bench, decode, figures, logprobs, models, scaling, step, trl_images, video, vision, ways
+from tests.video.films import write_film
+
+from videochat_r1.policy.released import CONFIGS
+
+# a budget that even a busy machine keeps
+TOY = ["--device", "cpu", "--threads", "1", "--budget-seconds", "3000"]
+
+
+def run(module, tmp_path, *words, geometry="toy"):
+    """The benchmark's main; what is then on disk."""
+    where = ["--geometry", geometry] if geometry else []
+    module.main([*where, *TOY, "--out", str(tmp_path / "out.json"), *words])
+    return json.loads((tmp_path / "out.json").read_text())
+
+
+@pytest.mark.parametrize("geometry", ["toy", "toy-qwen3"])
+def test_step_times_three_ways_that_agree(tmp_path, geometry, capsys):
+    content = run(step, tmp_path, "--prompts", "1", "--group", "2", "--runs", "1", geometry=geometry)
+    assert [row["way"] for row in content["rows"]] == ["D", "C", "A"]
+    (check,) = content["checked"]
+    assert check["D_max_logprob_gap"] < 1e-5 and check["A_gradient_norm"] == pytest.approx(check["D_gradient_norm"], rel=1e-3)
+    for row in content["rows"]:
+        assert row["mean_completion_tokens"] == row["completion_tokens"] == 6
+        assert ("vision" in row["seconds"]) == (row["way"] == "D")  # the others look again in every phase
+        assert row["step_s"] == pytest.approx(sum(row["seconds"].values())) and row["useful_mfu_counted"] > row["useful_mfu_needed"] > 0
+    printed = capsys.readouterr().out
+    assert "| D | " in printed and "step D against A" in printed
+    assert content["ratios"] and content["ceilings"]["matmul_tflops"] > 0 and content["versions"]["torch"] == torch.__version__
+
+
+def test_a_way_that_differs_from_the_plain_forward_is_refused(tmp_path, monkeypatch):
+    wrong = step.shared_logprobs
+
+    def shifted(*args, **kwargs):
+        scores = wrong(*args, **kwargs)
+        scores[0].logprobs[0] += 0.01
+        return scores
+
+    monkeypatch.setattr(step, "shared_logprobs", shifted)
+    with pytest.raises(AssertionError, match="differs from the plain forward"):
+        run(step, tmp_path, "--prompts", "1", "--group", "2", "--only", "D", "--runs", "1")
+
+
+def test_a_budget_that_is_spent_leaves_rows_that_say_so(tmp_path):
+    content = run(step, tmp_path, "--prompts", "1", "--group", "2", "--only", "D", "--budget-seconds", "0")
+    assert content["rows"] == [
+        {"way": "D", "geometry": "toy", "completion_tokens": 6, "prompts": 1, "group": 2, "not_run": "no time left in the budget"}
+        | {"prompt_tokens": 0}
+    ]
+
+
+@pytest.mark.parametrize("geometry", ["toy", "toy-qwen3"])
+def test_logprobs_takes_every_backend_and_the_plain_forward(tmp_path, geometry):
+    content = run(
+        logprobs, tmp_path, "--group", "4", "--completion-tokens", "20", "--uneven", "--runs", "1", "--lora-rank", "0", geometry=geometry
+    )
+    by_way = {row["way"]: row for row in content["rows"]}
+    assert {"shared, segments", "shared, dense", "one row a completion", "plain stock forward"} <= set(by_way)
+    for row in by_way.values():
+        assert row["max_gap"] < 1e-5 and row["forward"]["median_s"] > 0
+        assert "not_run" in row or (row["backward"]["median_s"] > 0 and row["kept_mib"] > 0)
+    # four completions behind one prompt keep less than four prompts do
+    assert by_way["shared, segments"]["kept_mib"] < by_way["one row a completion"]["kept_mib"]
+    assert len(set(content["completion_tokens"][0])) > 1
+
+
+def test_vision_holds_every_path_to_the_stock_tower(tmp_path):
+    content = run(vision, tmp_path, "--videos", "1,2", "--runs", "1", "--train")
+    assert content["rows"][0]["path"] == "stock" and {"fast"} < {row["path"] for row in content["rows"]}
+    for row in content["rows"]:
+        assert row["relative_gap"] < 1e-5 and row["video_tokens"] == 28 * row["videos"] and row["backward"]["median_s"] > 0
+
+
+def test_decode_takes_ours_and_the_stock_generate(tmp_path):
+    content = run(decode, tmp_path, "--prompts", "2", "--group", "2", "--tokens", "12", "--runs", "1")
+    assert [row["way"] for row in content["rows"]] == ["ours", "stock merged", "stock unmerged"]
+    assert content["checked"]["max_logprob_gap"] < 1e-5
+    assert all(row["tails"] == 4 and math.isfinite(row["ms_a_token"]) and row["long_s"] > 0 for row in content["rows"])
+
+
+def test_scaling_fits_and_draws(tmp_path):
+    words = ["--groups", "2,3", "--group", "2", "--completion-tokens", "4,6", "--prompt-tokens", "40,56", "--prompts", "1,2", "--runs", "1"]
+    content = run(scaling, tmp_path, *words)
+    assert [row["changed"] for row in content["rows"]] == ["centre", "G", "C", "P", "prompts"]
+    assert set(content["fits"]) == {"vision", "rollout", "reference", "policy", "optimizer"}
+    assert (tmp_path / "out.png").stat().st_size > 10_000
+
+
+def test_a_fit_finds_the_coefficients_that_made_the_seconds():
+    rows = []
+    for prompts, prompt, group, tokens in ((1, 100, 2, 10), (1, 200, 2, 10), (1, 100, 8, 10), (1, 100, 2, 40), (4, 100, 2, 10)):
+        sizes = {"prompts": prompts, "prompt_tokens": prompt, "video_tokens": prompt, "group": group, "mean_completion_tokens": tokens}
+        size = scaling.size_of(sizes)
+        seconds = 0.01 + 2e-5 * scaling.TRAINING["n(P+GC)"](size) + 3e-8 * scaling.TRAINING["n(P²/2+GCP+GC²/2)"](size)
+        rows.append({**sizes, "seconds": {"policy": seconds, "optimizer": 0.5}})
+    found = scaling.fit("policy", rows)
+    assert list(found["coefficients"].values()) == pytest.approx([0.01, 2e-5, 3e-8], rel=1e-6) and found["largest_miss"] < 1e-9
+    assert scaling.fit("optimizer", rows)["coefficients"] == {"1": pytest.approx(0.5)}
+    assert scaling.fit("vision", rows) == {}
+
+
+def test_a_fit_has_no_coefficient_below_zero():
+    draw = np.random.default_rng(0)
+    rows = [
+        {"prompts": n, "prompt_tokens": 100, "video_tokens": 90, "group": 8, "mean_completion_tokens": 20, "seconds": {"policy": 1 / n}}
+        for n in draw.integers(1, 9, 6).tolist()
+    ]
+    assert min(scaling.fit("policy", rows)["coefficients"].values()) >= 0
+
+
+def test_video_decodes_in_every_way_that_is_here(tmp_path):
+    path = write_film(tmp_path / "a.mp4", 20)
+    words = [str(path), "--frames", "4", "--runs", "1", "--clips", "2", "--in-threads", "1,2", "--out", str(tmp_path / "out.json")]
+    video.main([*words, "--budget-seconds", "3000"])
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [row["way"] for row in rows] == ["ours", "qwen-vl-utils", "torchcodec", "ours", "ours"]
+    assert rows[0]["frames"] == 4 and rows[0]["best_s"] <= rows[0]["median_s"]
+    assert rows[1].get("size") == rows[0]["size"] or "not_run" in rows[1]
+    assert [row["threads"] for row in rows[3:]] == [1, 2] and rows[4]["frames"] == 8
+
+
+def test_a_long_film_is_as_long_as_it_says(tmp_path):
+    path = tmp_path / "long.mp4"
+    assert video.long_film(path, 180, 64, 48) > 0
+    assert video.long_film(path, 180, 64, 48) == 0.0  # it is there
+    assert video.probe(str(path)).duration_s == pytest.approx(180, abs=0.1)
+    assert video.one_clip("ours", str(path), video.VideoConfig(frames=8), 1, math.inf)["frames"] == 8
+
+
+@pytest.mark.filterwarnings("ignore")  # of TRL, PEFT and transformers about each other
+@pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="TRL is not installed")
+def test_trl_takes_a_step_on_as_many_image_tokens(tmp_path):
+    content = run(trl_images, tmp_path, "--group", "2", "--prompts", "1")
+    assert [row["beta"] for row in content["rows"]] == [0.0, 0.04]
+    for row in content["rows"]:
+        assert row["image_tokens"] == 28 and row["prompt_tokens"] > 28 and row["completion_tokens"] == 6
+        assert row["seconds"]["policy"] > 0 and row["seconds"]["rollout"] > 0
+    assert [row["no_grad_passes"] for row in content["rows"]] == [0, 1]
+
+
+def test_images_make_a_prompt_as_long_as_the_video_does():
+    geometry = models.GEOMETRIES["3b"]
+    processing = models.processing_of(geometry, models.hf_config(geometry))
+    marks = trl_images.marks_of(processing.tokenizer, processing.family.chat_template, 28)
+    assert 2 * 28 < marks < geometry.text_tokens  # what is left of the text is the question: 28 images x 128 tokens + text are 3,756
+
+
+@pytest.mark.parametrize("name", models.LARGE)
+def test_true_geometries_are_the_published_ones(name):
+    sizes = models.GEOMETRIES[name].sizes
+    published = {"3b": 3.75, "7b": 8.29, "qwen3-4b": 4.44, "qwen3-8b": 8.77}[name]
+    assert sizes.total / 1e9 == pytest.approx(published, abs=0.006)
+    config = models.hf_config(models.GEOMETRIES[name])
+    sections = config.text_config.rope_parameters["mrope_section"]
+    head = getattr(config.text_config, "head_dim", None) or config.text_config.hidden_size // config.text_config.num_attention_heads
+    assert 2 * sum(sections) == head
+    assert config.video_token_id == models.stand_in_tokenizer(151_936).convert_tokens_to_ids("<|video_pad|>")
+    assert models.GEOMETRIES[name].config["model_type"] in {each["model_type"] for each in CONFIGS.values()}
+
+
+def test_operations_and_bytes_by_hand():
+    sizes = models.GEOMETRIES["3b"].sizes
+    one = ways.forward_flops(sizes, 151_936, [1000], [[0]])
+    assert one == 2 * sizes.layers * sizes.layer * 1000 + 2 * 36 * 2048 * 1000**2
+    assert ways.forward_flops(sizes, 151_936, [3756], [[256] * 8]) / 1e12 == pytest.approx(
+        36, abs=2
+    )  # 5,804 tokens of 5.55 GFLOP, and heads
+    weights = (sizes.layers * sizes.layer + sizes.embeddings) * 2
+    assert ways.decode_bytes(sizes, [3756], 8, 1, 2) == weights + (3756 + 4) * 36 * 2 * 256 * 2
+    assert ways.useful_passes(has_reference=True, is_adapter=True) == {"counted": 5.0, "needed": 3.0}
+
+
+def test_a_table_leaves_a_cell_empty_where_a_row_has_nothing():
+    columns = {"a": lambda row: row["a"], "b": lambda row: row["b"]["c"]}
+    assert bench.table([{"a": 1, "b": {"c": 2.5}}, {"a": 2}], columns).splitlines()[2:] == ["| 1 | 2.5 |", "| 2 |  |"]
+
+
+def test_the_page_holds_what_the_files_say(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("Before\n<!-- video-clips -->\nold\n<!-- end -->\n<!-- step-3b -->\nnot run\n<!-- end -->\n")
+    chosen = argparse.Namespace(out=tmp_path / "results/video-clips.json", threads=1)
+    record = bench.Record("video", chosen, torch.device("cpu"), "clips", {})
+    record.add({"clip": "a", "way": "ours", "frames": 4, "best_s": 0.25})
+    words = ["--page", str(page), "--results", str(tmp_path / "results"), "--picture", str(tmp_path / "phases.png")]
+    assert figures.main([*words, "--check"]) == 1
+    assert figures.main(words) == 0 and figures.main([*words, "--check"]) == 0
+    assert "| a | ours | 4 | 250 |" in page.read_text() and "not run" in page.read_text()
+
+
+def test_bars_by_phase_are_drawn(tmp_path):
+    rows = [
+        {"way": way, "geometry": "3b", "prompt_tokens": 3756, "prompts": 1, "seconds": {"rollout": seconds, "policy": 2 * seconds}}
+        for way, seconds in (("D", 1.0), ("C", 3.0), ("A", 9.0))
+    ]
+    figures.draw_phases([{"card": "a card", "rows": rows}], tmp_path / "phases.png")
+    assert (tmp_path / "phases.png").stat().st_size > 10_000
+
+
+def test_the_published_page_is_what_the_published_files_give():
+    assert figures.main(["--check"]) == 0
