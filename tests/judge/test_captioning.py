@@ -244,3 +244,13 @@ def test_a_step_with_some_failed_judgements_leaves_those_completions_out(tmp_pat
 def test_a_refused_key_stops_the_run_with_its_two_lines(tmp_path):
     with FakeJudge(always="401") as fake, pytest.raises(EnvironmentFault, match="HTTP 401"):
         trained(tmp_path, EndpointJudge(settings(fake.url)))
+
+
+def test_the_table_in_the_documents_is_a_judge(tmp_path):
+    import re
+    from pathlib import Path
+
+    page = (Path(__file__).parents[2] / "docs/judge.md").read_text()
+    (tmp_path / "judge.toml").write_text(re.search(r"```toml\n(.*?)```", page, re.DOTALL)[1])
+    config = read_section(tmp_path / "judge.toml", "judge", JudgeConfig)
+    assert (config.kind, config.model) == ("openai", "Qwen/Qwen2.5-72B-Instruct")
