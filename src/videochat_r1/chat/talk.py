@@ -80,14 +80,19 @@ class Talk:
 
 def answer_words(thought: Thought) -> str:
     """The answer that stands, for people; what was written where it cannot be read."""
-    answer = thought.reading.answer
+    answer, written = thought.reading.answer, _printable(thought.answer.completion.text)
     if answer is None:
-        return f"{thought.answer.completion.text.strip() or 'nothing'} (not an answer that can be read: {thought.reading.reason})"
+        return f"{written or 'nothing'} (not an answer that can be read: {thought.reading.reason})"
     if answer.choice is not None:
         return next((option for option in thought.sample.options if option[1 : 1 + len(answer.choice)] == answer.choice), answer.choice)
     if answer.caption is not None:
-        return answer.caption
-    return ", ".join(map(span_words, answer.spans or ())) or thought.answer.completion.text.strip()
+        return _printable(answer.caption)
+    return ", ".join(map(span_words, answer.spans or ())) or written
+
+
+def _printable(text: str) -> str:
+    """A model's words without what a terminal would obey."""
+    return "".join(letter for letter in text if letter.isprintable() or letter == "\n").strip()
 
 
 def span_words(span: Span) -> str:
@@ -96,7 +101,7 @@ def span_words(span: Span) -> str:
 
 def thought_words(thought: Thought) -> str:
     """What stands in the last <think> block of the answer that stands, or ""."""
-    return (tags.last_block(tags.window(thought.answer.completion.text), "think") or "").strip()
+    return _printable(tags.last_block(tags.window(thought.answer.completion.text), "think") or "")
 
 
 def as_text(thought: Thought, *, thinking: bool) -> str:

@@ -65,12 +65,12 @@ def look_seconds(windows: Sequence[Span], duration_s: float, *, fps: float, mome
     """Seconds of the frames of a look at windows and at their surroundings, never falling, `patch` frames a moment.
 
     At most `moments` moments, and at least one a window: inside the windows frames stand evenly, at `fps` at most; a share of the moments
-    (context_share, rounded down) is spread evenly over what lies outside, each moment's frames 1 / fps apart. Windows grow to whole moments
-    at `fps`, so that a window and one look at the whole video show the same seconds."""
+    (context_share, rounded down) is spread evenly over what lies outside, each moment's frames 1 / fps apart where there is room. Windows
+    grow to whole moments at `fps`, so that a window and one look at the whole video show the same seconds."""
     length_s = patch / fps
     whole = joined_within([_on_grid(window, length_s, duration_s) for window in windows], 0.0)
     around = outside(whole, duration_s)
-    context = int(moments * context_share) if around else 0
+    context = max(min(int(moments * context_share), moments - len(whole)), 0) if around else 0
     wanted = sum(max(round((end_s - start_s) / length_s), 1) for start_s, end_s in whole)
     inside = max(min(wanted, moments - context), len(whole))
     groups = []
@@ -92,7 +92,7 @@ def _context(around: Sequence[Span], count: int, fps: float, patch: int) -> list
                 break
             at_s -= end_s - start_s
         middle_s = min(start_s + at_s, end_s)
-        half_s = min((patch - 1) / (2 * fps), middle_s - start_s, end_s - middle_s)
+        half_s = min((patch - 1) / (2 * fps), middle_s - start_s, end_s - middle_s, 0.49 * total_s / count)
         groups.append([middle_s + (2 * frame / max(patch - 1, 1) - 1) * half_s for frame in range(patch)])
     return groups
 
@@ -104,14 +104,15 @@ def _on_grid(window: Span, length_s: float, duration_s: float) -> Span:
 
 
 def _parted(count: int, lengths_s: Sequence[float]) -> list[int]:
-    """`count` moments shared out by length, one each at least; what rounding leaves over goes to the largest remainders."""
-    spare, total_s = count - len(lengths_s), sum(lengths_s)
-    exact = [spare * length_s / total_s for length_s in lengths_s]
-    parts = [int(share) for share in exact]
-    by_remainder = sorted(range(len(exact)), key=lambda index: parts[index] - exact[index])
-    for index in by_remainder[: spare - sum(parts)]:
-        parts[index] += 1
-    return [part + 1 for part in parts]
+    """`count` moments shared out by length, one each at least (count must do for that)."""
+    total_s = sum(lengths_s)
+    owed = [count * length_s / total_s for length_s in lengths_s]
+    parts = [max(int(share), 1) for share in owed]
+    while sum(parts) != count:
+        step = 1 if sum(parts) < count else -1
+        able = [index for index, part in enumerate(parts) if part + step >= 1]
+        parts[max(able, key=lambda index: step * (owed[index] - parts[index]))] += step
+    return parts
 
 
 def _widened(window: Span, least_s: float, duration_s: float) -> Span:
