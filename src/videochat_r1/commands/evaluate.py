@@ -211,7 +211,7 @@ def _record(options: Evaluate, source: DataSource, samples: list[Sample], answer
         answered=answered,
         results=found,
         baselines=baselines(samples, train, resamples=options.resamples, seed=options.seed),
-        options=options.model_dump(mode="json", exclude={"json_", "out"}),
+        options=options.model_dump(mode="json", exclude={"json_", "out", "report", "log_samples"}),
         source={**source.model_dump(mode="json"), **absolute},
         compared=compared,
         published=published(options.dataset, [metric for figures in found["policy"].values() for metric in figures]),

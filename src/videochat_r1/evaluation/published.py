@@ -162,27 +162,27 @@ PUBLISHED: tuple[Published, ...] = tuple(
     + _rows("got10k", "AO", "OraRL, arXiv:2608.20492", ora="78.2")
     + _rows("quality_access", "accuracy", PAPER, base="70.7", sft="71.7", grpo="72.6")
     + _rows("dream1k", "event_F1 event_precision event_recall", PAPER, base="30.6 33.8 27.9", sft="31.4 32.6 30.2", grpo="38.2 45.4 33.1")
-    + _rows("videomme_short", "accuracy", PAPER, base="71.3", sft_got="59.2", sft_gqa="60.1", r1="72.2", r1_think="74.2")
+    + _rows("videomme", "accuracy/short", PAPER, base="71.3", sft_got="59.2", sft_gqa="60.1", r1="72.2", r1_think="74.2")
     + _rows("videomme", "accuracy", PAPER, base="64.4", base_clue="63.3", r1_think="62.1", r1_think_clue="63.6")
     + _rows("videomme", "accuracy", AUTO_R1, base="66.0", r1="65.7", r1_5="65.2", auto_r1="67.3", auto_r1_8="71.7")
     + _rows("videomme", "accuracy", "LongVILA-R1, arXiv:2507.07966", longvila="65.1", longvila_sub="71.1")
     + _rows("videomme", "accuracy", "OneThinker, December 2025", onethinker="66.5")
     + _rows("videomme", "accuracy", "Open-o3-Video, October 2025", open_o3="63.6")
     + _rows("videomme", "accuracy", "OraRL, arXiv:2608.20492", ora="76.7")
-    + _rows("mvbench", "accuracy", PAPER, base="66.9", sft_got="58.6", sft_gqa="59.2", r1="67.9", r1_think="66.2")
-    + _rows("mvbench", "accuracy", AUTO_R1, base="67.1")
-    + _rows("mvbench", "accuracy", R1_5, r1_5="70.6")
+    + _rows("mvbench", "accuracy_macro", PAPER, base="66.9", sft_got="58.6", sft_gqa="59.2", r1="67.9", r1_think="66.2")
+    + _rows("mvbench", "accuracy_macro", AUTO_R1, base="67.1")
+    + _rows("mvbench", "accuracy_macro", R1_5, r1_5="70.6")
     + _rows("perception_test", "accuracy", PAPER, base="69.1", sft_got="58.5", sft_gqa="60.7", r1="70.0", r1_think="69.6")
     + _rows("longvideobench", "accuracy", PAPER, base="56.0", base_clue="55.2", r1_think="51.9", r1_think_clue="58.2")
     + _rows("longvideobench", "accuracy", AUTO_R1, r1="60.1")
     + _rows("longvideobench", "accuracy", R1_5, r1_5="61.4")
     + _rows("longvideobench", "accuracy", "OneThinker, December 2025", onethinker="61.7")
     + _rows("lvbench", "accuracy", R1_5, r1_5="48.4")
-    + _rows("qvhighlights", "R@0.3 R@0.5 R@0.7", R1_5, r1_5="71.4 55.8 38.4")
-    + _rows("qvhighlights", "R@0.3 R@0.5 R@0.7", "SUTURE, 2026", suture="84.1 70.1 50.6")
+    + _rows("qvhighlights", "R1@0.3 R1@0.5 R1@0.7", R1_5, r1_5="71.4 55.8 38.4")
+    + _rows("qvhighlights", "R1@0.3 R1@0.5 R1@0.7", "SUTURE, 2026", suture="84.1 70.1 50.6")
     + _rows(
-        "timelens_charades",
-        "R@0.3 R@0.5 R@0.7 mIoU",
+        "timelens_bench",
+        "R@0.3/charades R@0.5/charades R@0.7/charades mIoU/charades",
         TIMELENS,
         base="59.7 37.8 16.6 39.3",
         r1="51.9 30.8 11.7 33.7",
@@ -192,8 +192,8 @@ PUBLISHED: tuple[Published, ...] = tuple(
         qwen3_8="- - - 48.3",
     )
     + _rows(
-        "timelens_activitynet",
-        "R@0.3 R@0.5 R@0.7 mIoU",
+        "timelens_bench",
+        "R@0.3/activitynet R@0.5/activitynet R@0.7/activitynet mIoU/activitynet",
         TIMELENS,
         base="44.1 31.0 16.1 31.4",
         r1="35.0 23.9 11.3 25.0",
@@ -203,8 +203,8 @@ PUBLISHED: tuple[Published, ...] = tuple(
         qwen3_8="- - - 46.8",
     )
     + _rows(
-        "timelens_qvhighlights",
-        "R@0.3 R@0.5 R@0.7 mIoU",
+        "timelens_bench",
+        "R@0.3/qvhighlights R@0.5/qvhighlights R@0.7/qvhighlights mIoU/qvhighlights",
         TIMELENS,
         base="41.5 27.8 15.2 31.6",
         r1="29.3 19.1 9.4 21.5",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,5 +86,7 @@ def answers_of(folder: Path, found: Mapping[str, Any], samples: Sequence[Sample]
         kept = read_answers(own / "predictions.jsonl", samples, asking)
         if kept is None:
             raise DataError(f"{own / 'predictions.jsonl'} is not about the samples of {found['source']['annotations']}.", "Evaluate again.")
-        answered[model] = kept
+        figures = found.get("base", {}) if model == "base" else found["results"]
+        seconds = {task: float(of_task.get("seconds", 0.0)) for task, of_task in figures.items()}
+        answered[model] = [replace(one, seconds=seconds.get(one.sample.task, 0.0)) for one in kept]  # a file of answers holds no times
     return answered

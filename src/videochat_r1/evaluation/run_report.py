@@ -69,14 +69,14 @@ def assemble_report(
     )
 
 
-def evaluation_report(record: Record, samples: Sequence[Sample], loader: ClipLoader | None, *, seconds: float = 0.0) -> Report:
+def evaluation_report(record: Record, samples: Sequence[Sample], loader: ClipLoader | None) -> Report:
     """The report of an evaluation, with the base model's figures where it has them."""
     from dataclasses import asdict
 
     options = record.options
     asked = f"{options['policy']} on {Path(str(record.source['annotations'])).name} ({record.source['name']})"
     order = {model: record.answered[model] for model in ("base", "policy") if model in record.answered}
-    spent = seconds or sum(one.seconds for own in order.values() for one in own)
+    spent = sum(one.seconds for own in order.values() for one in own)
     return assemble_report(
         f"Evaluation of {asked}",
         samples,
@@ -155,8 +155,7 @@ def rebuilt_evaluation(folder: Path) -> Report:
         compared=found.get("compared", {}),
         published=[Published(**one) for one in found.get("published", ())],
     )
-    spent = sum(figures.get("seconds", 0.0) * figures["n"] for figures in found["results"].values())
-    return evaluation_report(record, samples, _loader(options["policy"], options["video"]), seconds=spent)
+    return evaluation_report(record, samples, _loader(options["policy"], options["video"]))
 
 
 RUN_ANSWERS = {"base": "base", "tuned": "rft", "SFT": "sft"}

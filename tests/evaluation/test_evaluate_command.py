@@ -1,0 +1,208 @@
+"""`evaluate` as people start it: killed and started again, by several processes, stopped, asked as a recipe says; `compare`, `report`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.command_line import ROOT, TINY_VIDEO, fault, ran, ran_json, saved_tiny_model
+
+from videochat_r1.world.files import write_world
+
+VIDEO = [str(part) for name, value in TINY_VIDEO.items() for part in (f"--{name.replace('_', '-')}", value)]
+
+
+class Server:
+    """Lives of a command, each in a child of a process that has imported everything."""
+
+    def __init__(self):
+        command = [sys.executable, "-m", "tests.evaluation.eval_server"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
+
+    def lives(self, *argv, processes=1, end=None):
+        """[(exit code, stdout, stderr)] of each process. end: (signal, after how many batches, before | torn | after)."""
+        command = {"argv": [str(word) for word in argv], "processes": processes, "end": end}
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        return [tuple(each) for each in json.loads(self.process.stdout.readline())]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A drawn world and two tiny models."""
+    folder = tmp_path_factory.mktemp("place")
+    write_world(folder / "world", clips=4)
+    saved_tiny_model(folder / "model")
+    return folder
+
+
+def asked(place, *more, model="model"):
+    world = place / "world"
+    words = [
+        "evaluate",
+        "--policy",
+        place / model,
+        "--dataset",
+        "jsonl",
+        "--annotations",
+        world / "test.jsonl",
+        "--videos",
+        world / "videos",
+    ]
+    return [
+        *words,
+        *VIDEO,
+        "--rollout.max-tokens",
+        6,
+        "--batch-prompts",
+        3,
+        "--device",
+        "cpu",
+        "--resamples",
+        20,
+        "--order",
+        "video_first",
+        *more,
+    ]
+
+
+def untimed(value):
+    """The same without what a clock decides."""
+    if isinstance(value, dict):
+        return {key: untimed(item) for key, item in value.items() if key != "seconds"}
+    return [untimed(item) for item in value] if isinstance(value, list) else value
+
+
+def kept(folder):
+    """The files of an evaluation, bit for bit but for the clock."""
+    figures = untimed(json.loads((folder / "figures.json").read_text()))
+    return (folder / "predictions.jsonl").read_bytes(), (folder / "scores.jsonl").read_bytes(), figures
+
+
+@pytest.fixture(scope="module")
+def whole(server, place):
+    """An evaluation that nobody disturbed."""
+    out = place / "whole"
+    [(code, said, err)] = server.lives(*asked(place, "--out", out))
+    assert code == 0, err
+    assert "Written to" in err and "samples" in said
+    return out
+
+
+def test_killed_again_and_again_it_ends_with_the_same_files(server, place, whole, tmp_path):
+    words = asked(place, "--out", tmp_path / "out", "--no-report")
+    for when, after in (("before", 1), ("torn", 2), ("after", 1), ("torn", 1)):
+        [(code, _, _)] = server.lives(*words, end=(int(signal.SIGKILL), after, when))
+        assert code == -signal.SIGKILL
+        assert not (tmp_path / "out" / "predictions.jsonl").exists()
+    [(code, _, err)] = server.lives(*words)
+    assert code == 0, err
+    assert kept(tmp_path / "out") == kept(whole)
+
+
+def test_ctrl_c_ends_with_5_says_what_was_done_and_the_same_command_goes_on(server, place, whole, tmp_path):
+    words = asked(place, "--out", tmp_path / "out", "--no-report")
+    [(code, said, err)] = server.lives(*words, end=(int(signal.SIGINT), 2, "after"))
+    assert (code, said) == (5, "") and "Traceback" not in err
+    assert "Stopped after" in err and "goes on" in err
+    rows = (tmp_path / "out" / "answers.jsonl").read_text().splitlines()
+    assert 0 < len(rows) < len((whole / "predictions.jsonl").read_text().splitlines())
+    [(code, _, err)] = server.lives(*words)
+    assert code == 0 and kept(tmp_path / "out")[:2] == kept(whole)[:2]
+
+
+def test_two_processes_give_the_file_of_one(server, place, whole, tmp_path):
+    found = server.lives(*asked(place, "--out", tmp_path / "out", "--no-report"), processes=2)
+    assert [code for code, _, _ in found] == [0, 0], found
+    assert found[0][1] and not found[1][1], "the first process alone prints"
+    assert kept(tmp_path / "out")[:2] == kept(whole)[:2]
+    counts = [len((tmp_path / "out" / name).read_text().splitlines()) for name in ("answers.jsonl", "answers.1.jsonl")]
+    assert min(counts) > 0 and sum(counts) == len((whole / "predictions.jsonl").read_text().splitlines())
+    [(code, _, err)] = server.lives(*asked(place, "--out", tmp_path / "out", "--no-report"))  # one process takes what two answered
+    assert code == 0 and len((tmp_path / "out" / "answers.jsonl").read_text().splitlines()) == counts[0]
+
+
+def test_report_and_compare_read_what_evaluate_wrote(place, whole, tmp_path, capsys):
+    for name in ("report.html", "report.md", "report.json", "figures/overlaps.png"):
+        assert (whole / name).is_file(), name
+    page = (whole / "report.html").read_bytes()
+    stale = whole / "figures" / "example_77.png"
+    stale.write_bytes(b"old")
+    own = whole / "figures" / "mine.png"
+    own.write_bytes(b"not ours")
+    code, out, err = ran(capsys, "report", whole)
+    assert code == 0, err
+    assert not stale.exists() and own.exists()
+    assert (whole / "report.html").read_bytes() == page
+    found = ran_json(capsys, "compare", whole, whole)
+    for task in found["tasks"].values():
+        assert all(one["difference"] == 0.0 and one["p"] == 1.0 for one in task["metrics"].values())
+    source = ("--dataset", "jsonl", "--annotations", place / "world" / "test.jsonl")
+    again = ran_json(capsys, "compare", whole / "predictions.jsonl", whole, *source, "--videos", place / "world" / "videos")
+    assert again["tasks"] == found["tasks"]
+    assert "no folder of an evaluation" in fault(capsys, 2, "compare", whole / "predictions.jsonl", whole)
+    assert "neither a run nor an evaluation" in fault(capsys, 3, "report", tmp_path)
+
+
+def test_a_base_is_asked_in_the_same_way_and_logs_are_written(server, place, whole, tmp_path):
+    saved_tiny_model(tmp_path / "other", "qwen2_5_vl")
+    out = tmp_path / "out"
+    [(code, said, err)] = server.lives(*asked(place, "--base", tmp_path / "other", "--out", out, "--no-report", "--log-samples", "--json"))
+    assert code == 0, err
+    found = json.loads(said)
+    assert {"baselines", "base", "compared"} <= found.keys()
+    figures = json.loads((out / "figures.json").read_text())
+    assert figures["base"] == json.loads((out / "base" / "figures.json").read_text())["results"]
+    assert kept(out)[:2] == kept(whole)[:2]
+    [results] = out.glob("results_*.json")
+    logged = json.loads(results.read_text())
+    for task, own in logged["results"].items():
+        rows = [json.loads(line) for line in (out / f"samples_{task}.jsonl").read_text().splitlines()]
+        assert len(rows) == own["samples"] == logged["n-samples"][task]["effective"]
+        assert [row["doc_id"] for row in rows] == list(range(len(rows)))
+        texts = {json.loads(line)["id"]: json.loads(line)["output"] for line in (out / "predictions.jsonl").read_text().splitlines()}
+        assert all(texts[row["id"]] == row["filtered_resps"] for row in rows)
+        if task == "temporal_grounding":
+            assert own["mIoU,none"] == pytest.approx(100 * sum(row["mIoU"] for row in rows) / len(rows))
+
+
+def test_a_run_is_asked_as_its_recipe_says(server, place, whole, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copytree(place / "model", run / "policy")
+    world = place / "world"
+    lines = ["[policy]", f'path = "{place / "model"}"', "[[data]]", 'name = "jsonl"', f'annotations = "{world / "train.jsonl"}"']
+    lines += ["[video]", *(f"{name} = {value}" for name, value in TINY_VIDEO.items())]
+    lines += ["[asking]", 'order = "video_first"', "[rollout]", "max_tokens = 6"]
+    (run / "recipe.toml").write_text("\n".join(lines) + "\n")
+    source = ["--dataset", "jsonl", "--annotations", world / "test.jsonl", "--videos", world / "videos", "--no-report"]
+    common = [*source, "--batch-prompts", 3, "--device", "cpu", "--resamples", 0]
+    [(code, _, err)] = server.lives("evaluate", "--policy", run, *common, "--out", tmp_path / "out")
+    assert code == 0, err
+    assert f"Asked as {run / 'recipe.toml'} says:" in err and "asking.order video_first" in err and "rollout.max_tokens 6" in err
+    assert (tmp_path / "out" / "predictions.jsonl").read_bytes() == (whole / "predictions.jsonl").read_bytes()
+    argv = ["evaluate", "--policy", run / "policy", *common, "--rollout.max-tokens", 2, "--out", tmp_path / "short"]
+    [(code, _, err)] = server.lives(*argv)
+    assert code == 0 and "max_tokens" not in err, "what the command line says goes first"
+    options = json.loads((tmp_path / "short" / "figures.json").read_text())["options"]
+    assert options["rollout"]["max_tokens"] == 2 and options["asking"]["order"] == "video_first"
+    assert Path(options["policy"]) == run / "policy"

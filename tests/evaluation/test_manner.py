@@ -1,0 +1,50 @@
+"""How a policy wants to be asked, by its name or folder."""
+
+from __future__ import annotations
+
+import pytest
+
+from videochat_r1.errors import UsageError
+from videochat_r1.evaluation.manner import manner_of, told, with_manner
+from videochat_r1.rollout.base import RolloutConfig
+from videochat_r1.small import SMALL_MODEL, SMALL_VIDEO
+from videochat_r1.tasks.base import Asking
+from videochat_r1.video.sampling import VideoConfig
+
+
+@pytest.mark.parametrize("name", ["small", str(SMALL_MODEL)])
+def test_the_built_in_model_is_asked_as_it_was_trained(name):
+    manner = manner_of(name)
+    assert manner.path == str(SMALL_MODEL)
+    assert with_manner(VideoConfig(), manner.sections["video"]) == SMALL_VIDEO
+    assert with_manner(Asking(), manner.sections["asking"]) == Asking(order="video_first")
+    line = told(manner, {"video": VideoConfig(), "asking": Asking(), "rollout": RolloutConfig()})
+    assert "built-in model" in line and "asking.order video_first" in line and "fps" not in line, "what is the default is not told"
+
+
+@pytest.mark.parametrize(
+    "name, thinking, order",
+    [
+        ("OpenGVLab/VideoChat-R1_7B", False, "text_first"),
+        ("OpenGVLab/VideoChat-R1-thinking_7B", True, "text_first"),
+        ("OpenGVLab/VideoChat-R1_5-7B", True, "video_first"),
+    ],
+)
+def test_released_checkpoints_get_their_prompts(name, thinking, order):
+    asking = with_manner(Asking(), manner_of(name).sections["asking"])
+    assert (asking.thinking, asking.order) == (thinking, order)
+
+
+def test_a_folder_of_a_release_is_known_by_its_name_and_any_other_by_nothing(tmp_path):
+    (tmp_path / "VideoChat-R1_7B").mkdir()
+    assert manner_of(str(tmp_path / "VideoChat-R1_7B")).sections["asking"]["reading"] == "released"
+    (tmp_path / "mine").mkdir()
+    assert manner_of(str(tmp_path / "mine")).sections == {}
+    assert manner_of("Qwen/Qwen2.5-VL-7B-Instruct").sections == {}
+
+
+def test_the_command_line_goes_first_and_what_does_not_fit_is_said():
+    given = VideoConfig(min_frames=10)
+    assert with_manner(given, {"max_frames": 12}).min_frames == 10
+    with pytest.raises(UsageError, match="min_frames"):
+        with_manner(given, {"max_frames": 8})
