@@ -5,6 +5,7 @@ the same weights with the adapter off, or a frozen copy of what is trained."""
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections import Counter
@@ -277,10 +278,17 @@ def _with_adapter_of(folder: Path, model: Any, config: PolicyConfig) -> Any:
 
 @contextmanager
 def _peft_among_its_versions() -> Iterator[None]:
-    """PEFT up to 0.21 asks transformers for a property by its old name, which warns."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
-        yield
+    """PEFT up to 0.21 asks transformers for a property by its old name, which warns; and it loads torchao where that is installed, which
+    makes PyTorch 2.14 log about torchao's own enumerations."""
+    log = logging.getLogger("torch.utils._pytree")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+            yield
+    finally:
+        log.setLevel(before)
 
 
 def _device(name: str) -> torch.device:
