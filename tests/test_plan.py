@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from videochat_r1.cli import main
 from videochat_r1.policy.config import PolicyConfig
-from videochat_r1.policy.cost import CARDS, EFFICIENCIES, Load, backward_passes, forward_flops, seconds_of_step, vision_flops
+from videochat_r1.policy.cost import CARDS, EFFICIENCIES, Load, backward_passes, forward_flops, pieces, seconds_of_step, vision_flops
 from videochat_r1.policy.memory import sizes_of
 from videochat_r1.policy.released import CONFIGS
 
@@ -72,6 +73,17 @@ def test_operations_by_hand():
         (rank, again): backward_passes(PolicyConfig(lora_rank=rank, gradient_checkpointing=again)) for rank in (0, 8) for again in (0, 1)
     }
     assert passes == {(0, 0): 3, (0, 1): 4, (8, 0): 2, (8, 1): 3}
+
+
+def test_a_group_is_cut_as_the_trainer_cuts_it_and_the_plan_says_what_is_faster(plan):
+    load = Load(prompt_tokens=100, video_tokens=80, completion_tokens=11, group_size=8, prompts=1, batch_prompts=1, has_reference=False)
+    cut = {budget: pieces(replace(load, token_budget=budget)) for budget in (180, 179, 130, 110, 1)}
+    assert cut == {180: [8], 179: [7, 1], 130: [3, 3, 2], 110: [1] * 8, 1: [1] * 8}
+    words = ("--prompt-tokens", "16534", "--completion-tokens", "256")
+    slow = plan(*words)
+    assert "the prompt read 8 times" in slow.out and "Faster: train.token_budget = 18574 reads each prompt once" in slow.out
+    fast = plan(*words, "--train.token-budget", "18574")
+    assert "prompt read" not in fast.out and "Faster" not in fast.out
 
 
 def test_lora_of_7b_with_16k_video_tokens_and_full_tuning_of_3b_fit_one_80_gb_card(plan):

@@ -86,6 +86,7 @@ class Load:
     prompts: int
     batch_prompts: int
     has_reference: bool
+    token_budget: int = 1 << 30  # tokens of one pass of the language model
     samples: bool = True  # False: gold answers are learned, nothing is sampled
     optimizer: str = "adamw"
     bytes_each: int = 2
@@ -109,6 +110,15 @@ def forward_flops(sizes: Sizes, prompt: int, completions: int, tokens: int) -> f
     pairs = prompt**2 + completions * (2 * prompt * tokens + tokens**2)
     total = 2 * matrices * (prompt + completions * tokens) + 2 * sizes.layers * sizes.query_width * pairs
     return float(total + 2 * sizes.width * sizes.vocabulary * completions * tokens)
+
+
+def pieces(load: Load) -> list[int]:
+    """Completions of each pass that one group takes: all in one where the token budget holds prompt and completions, else as many as it
+    holds beside the prompt, one at least. Every pass reads the prompt again. As grpo/update.py cuts them."""
+    room = load.token_budget - load.prompt_tokens
+    each = min(max(room // max(load.completion_tokens - 1, 1), 1), load.group_size)
+    whole, rest = divmod(load.group_size, each)
+    return [each] * whole + [rest] * (rest > 0)
 
 
 def backward_passes(policy: PolicyConfig) -> int:
@@ -136,7 +146,9 @@ def seconds_of_step(sizes: Sizes, policy: PolicyConfig, load: Load, card: Card, 
     """Seconds of each phase of one step of all its prompts. Decoding runs beside the step and is not counted; patches_per_picture: of one
     moment of the video, for the tower's attention."""
     ceiling, copy, n = card.tflops * 1e12, card.gbps * 1e9, load.prompts
-    group = forward_flops(sizes, load.prompt_tokens, load.group_size, load.completion_tokens)
+    cut = pieces(load)
+    group = sum(forward_flops(sizes, load.prompt_tokens, completions, load.completion_tokens) for completions in cut)
+    read = f", the prompt read {len(cut)} times (train.token_budget)" if len(cut) > 1 else ""
     seen = vision_flops(sizes, load.video_tokens, patches_per_picture)
     phases: list[Phase] = []
 
@@ -152,10 +164,10 @@ def seconds_of_step(sizes: Sizes, policy: PolicyConfig, load: Load, card: Card, 
         compute("prefill", n * prompt_only, f"{load.prompt_tokens:,} tokens x {prompt_only / load.prompt_tokens / 1e9:.2f} GFLOP")
         phases.append(_decode(sizes, load, copy))
     if load.has_reference:
-        compute("reference", n * group, f"one forward of {group / 1e12:.1f} TFLOP")
+        compute("reference", n * group, f"one forward of {group / 1e12:.1f} TFLOP{read}")
     count = backward_passes(policy)
     rate = "policy" if policy.lora_rank else "policy, all weights"
-    compute("policy", n * count * group, f"{count} passes of {group / 1e12:.1f} TFLOP", rate)
+    compute("policy", n * count * group, f"{count} passes of {group / 1e12:.1f} TFLOP{read}", rate)
     trained = trained_parameters(sizes, policy)
     moved, share = optimizer_bytes(trained, load, adapter=policy.lora_rank > 0), EFFICIENCIES["optimizer"].share
     how = f"{trained / 1e9:.3g} G trained x {moved / max(trained, 1):.0f} bytes at {share:.0%} of {card.gbps:,.0f} GB/s"

@@ -40,6 +40,7 @@ class Sizes:
     vision_full: int  # blocks that attend to whole pictures
     deepstack: int  # blocks whose output joins the language model's first layers
     vocabulary: int
+    head_norms: bool  # queries and keys are normed, head by head
 
     @property
     def language(self) -> int:
@@ -94,6 +95,7 @@ def sizes_of(config: Mapping[str, Any]) -> Sizes:
         vision_full=vision["depth"] if is_qwen3 else len(vision.get("fullatt_block_indexes", (7, 15, 23, 31))),
         deepstack=len(vision.get("deepstack_visual_indexes", ())) if is_qwen3 else 0,
         vocabulary=text["vocab_size"],
+        head_norms=is_qwen3,
     )
 
 
@@ -135,14 +137,16 @@ def linear_sides(sizes: Sizes) -> dict[str, tuple[int, int]]:
 def kept_by_layer(sizes: Sizes, policy: PolicyConfig, bytes_each: int) -> int:
     """Bytes a token that one layer of the language model keeps for its backward pass.
 
-    With w width, q and k all query and key heads, f the inner width: the two norms keep their input in float32 (4 w each); attention keeps
-    queries, output, keys and values (2 q + 2 k); the gated layer its gate, the gate's activation, the other half and their product where
-    the next layer needs it. A trained weight needs its input: each norm before and after its scale (2 w each). A frozen one needs none, but
-    an adapter keeps its input, in float32, and its r inner numbers (PEFT casts for each of its layers anew)."""
+    With w width, q and k all query and key heads, f the inner width: the two norms keep their input in float32 (4 w each), and so do
+    Qwen3's norms of queries and keys; attention keeps queries, output, keys and values (2 q + 2 k); the gated layer its gate, the gate's
+    activation, the other half and, where the next matrix needs it, their product. A trained weight needs its input: each norm before and
+    after its scale (2 w each). A frozen one needs none, but an adapter keeps its input, in float32, and its r inner numbers (PEFT casts
+    for each of its layers anew)."""
     b, w, q, k, f = bytes_each, sizes.width, sizes.query_width, sizes.key_width, sizes.inner
-    norms_and_attention = 8 * w + b * (2 * q + 2 * k)
+    normed = q + k if sizes.head_norms else 0
+    norms_and_attention = 8 * w + 4 * normed + b * (2 * q + 2 * k)
     if not policy.lora_rank:
-        return norms_and_attention + b * (4 * w + 4 * f)
+        return norms_and_attention + b * (4 * w + normed + 4 * f)
     sides = linear_sides(sizes)
     adapted = [target for target in policy.lora_targets if target in sides]
     if b < 4:
