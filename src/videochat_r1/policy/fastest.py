@@ -106,7 +106,7 @@ def time_of(row: SharedRow, geometry: Geometry, with_grad: bool) -> tuple[float,
 
     def attend() -> Tensor:
         with torch.set_grad_enabled(with_grad):
-            out = row.attend(0, *states, scale)
+            out = row.attend(0, states[0], states[1], states[2], scale)
             made = [out, *torch.autograd.grad(out, states, upstream)] if with_grad else [out]
         return torch.cat([each.detach().flatten() for each in made]).float()
 

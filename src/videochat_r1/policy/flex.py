@@ -24,7 +24,7 @@ BLOCK = 128
 
 def attend_blocks(row: Segments, mask: BlockMask, q_BHLD: Tensor, k_BKLD: Tensor, v_BKLD: Tensor, scale: float) -> Tensor:
     """Attention output (1, L, H, D) of a row, by the mask that `block_mask` made of it."""
-    operator = compiled() if q_BHLD.device.type == "cuda" else flex_attention
+    operator: Any = compiled() if q_BHLD.device.type == "cuda" else flex_attention
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="flex_attention called without torch.compile")  # on a CPU that is meant
         out_BHLD: Tensor = operator(q_BHLD, k_BKLD, v_BKLD, block_mask=mask, scale=scale, enable_gqa=q_BHLD.shape[1] != k_BKLD.shape[1])

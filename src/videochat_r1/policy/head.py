@@ -123,7 +123,7 @@ class _PlainHead(torch.autograd.Function):
         slopes_ND = torch.empty_like(hidden_ND) if frozen else None
         for tile in _tiles(len(targets_N), rows):
             logprobs_N[tile], entropies_N[tile], slopes_nD = score(hidden_ND[tile], weight_VD, targets_N[tile], temperature, frozen)
-            if slopes_ND is not None:
+            if slopes_ND is not None and slopes_nD is not None:
                 slopes_ND[tile] = slopes_nD
         ctx.mark_non_differentiable(entropies_N)
         ctx.frozen, ctx.rows, ctx.temperature = frozen, rows, temperature

@@ -99,7 +99,8 @@ class NativeEngine:
         if kept is not None and capture is not None and kept.sampling == sampling:
             if kept.weights == weights and kept.hold(most):
                 return kept
-            most = tuple(map(max, most, kept.tails.most))  # so that batches of two kinds in turn find room from the second turn on
+            room = kept.tails.most  # batches of two kinds in turn find room from the second turn on
+            most = (max(most[0], room[0]), max(most[1], room[1]), max(most[2], room[2]), max(most[3], room[3]))
         self._kept = kept = None
         tails = Tails(*most, self.policy.device, fixed=capture is not None)
         buffers = Buffers(sampling, weights, tails, Drawing(self.policy, most[1], sampling), Graphs(capture))
