@@ -23,6 +23,7 @@ from videochat_r1.rollout.base import Engine, Sampling, seed_of
 from videochat_r1.tasks.base import Asking, Task, load_task
 from videochat_r1.types import Clip, Completion, Prompt, Reading, Sample, Span
 from videochat_r1.video.clips import ClipLoader, Item, picture_fps_of
+from videochat_r1.video.resize import Geometry
 from videochat_r1.video.sampling import FramePlan, VideoConfig, VideoInfo, plan_at, plan_frames, window_of
 
 WITHIN_SHARE = 0.5
@@ -100,6 +101,21 @@ def clue_task(task: Task, sample: Sample) -> Task | None:
     if sample.truth.spans is not None or sample.meta.get("names_spans"):
         return task
     return load_task("grounded_qa") if sample.options else None
+
+
+def first_plan(
+    video: VideoConfig, geometry: Geometry, info: VideoInfo, task: Task, sample: Sample, config: CluesConfig
+) -> tuple[FramePlan, FramePlan]:
+    """What one look alone would show, and what the first look shows: frames of that size, or of the share first_pixels of it, and as many
+    as first_share of the tokens pays for. Both are the same where the sample is looked at once. Raises VideoError."""
+    window_s = window_of(sample)
+    alone = plan_frames(info, video, geometry, task.seconds(sample), window_s)
+    if config.clues == "off" or clue_task(task, sample) is None:
+        return alone, alone
+    pixels = max(int(alone.height_px * alone.width_px * config.first_pixels), geometry.factor**2)
+    most = max(int((config.tokens or alone.video_tokens) * config.first_share), 1)
+    bounds = {"min_pixels": min(video.min_pixels, pixels), "max_pixels": pixels, "total_pixels": 2**62, "max_tokens": most}
+    return alone, plan_frames(info, video.model_copy(update=bounds), geometry, None, window_s)
 
 
 def think(
@@ -194,19 +210,9 @@ class _Mind:
         self.info: VideoInfo = self.loader.info(self.sample.video, picture_fps_of(self.sample))
         self.window_s = window_of(self.sample)
         video, geometry = self.loader.config, self.loader.geometry
-        self.plan = self.loader.plan(self.task, self.sample)
-        if self.asks_clues is None:
-            return
-        self.moment_tokens = self.plan.video_tokens // self.plan.grid_thw[0]  # of one look alone
-        self.budget = self.config.tokens or self.plan.video_tokens
-        self.plan = plan_frames(self.info, self._first(video, self.plan), geometry, None, self.window_s)
-
-    def _first(self, video: VideoConfig, alone: FramePlan) -> VideoConfig:
-        """Frames of the size of one look alone, or of a share of it, and as many of them as the first look's tokens pay for."""
-        pixels = max(int(alone.height_px * alone.width_px * self.config.first_pixels), self.loader.geometry.factor**2)
-        most = max(int(self.budget * self.config.first_share), 1)
-        bounds = {"min_pixels": min(video.min_pixels, pixels), "max_pixels": pixels, "total_pixels": 2**62, "max_tokens": most}
-        return video.model_copy(update=bounds)
+        alone, self.plan = first_plan(video, geometry, self.info, self.task, self.sample, self.config)
+        self.moment_tokens = alone.video_tokens // alone.grid_thw[0]
+        self.budget = self.config.tokens or alone.video_tokens
 
     def note(self, completion: Completion, seconds: float) -> None:
         """The answer after a look, and where to look next."""

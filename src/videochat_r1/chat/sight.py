@@ -78,10 +78,7 @@ class Sight:
 
     def clip(self, info: VideoInfo, plan: FramePlan) -> Clip:
         """What `decode` gives for a plan, decoding only seconds that are not kept at this size. Raises VideoError as it does."""
-        start_s = plan.window_s[0] if plan.window_s else 0.0
-        with self._lock:
-            self._infos.setdefault(id(info), info)
-        keys = [(id(info), round(start_s + second, 6), plan.height_px, plan.width_px) for second in plan.times_s]
+        start_s, keys = _start_of(plan), self._keys(info, plan)
         frames = [self._frames.get(key) for key in keys]
         missing = [index for index, frame in enumerate(frames) if frame is None]
         if missing:
@@ -101,6 +98,19 @@ class Sight:
             source_size=(info.width, info.height),
             path=info.path,
         )
+
+    def remember(self, info: VideoInfo, plan: FramePlan, clip: Clip) -> None:
+        """Keep the frames of a plan that were decoded elsewhere."""
+        start_s = _start_of(plan)
+        for key, second, frame_CHW in zip(self._keys(info, plan), clip.times_s, clip.frames_NCHW, strict=True):
+            self._frames.put(key, (start_s + second, frame_CHW), frame_CHW.numel())
+        self._count(frames_decoded=len(clip.times_s))
+
+    def _keys(self, info: VideoInfo, plan: FramePlan) -> list[Hashable]:
+        with self._lock:
+            self._infos.setdefault(id(info), info)
+        start_s = _start_of(plan)
+        return [(id(info), round(start_s + second, 6), plan.height_px, plan.width_px) for second in plan.times_s]
 
     def features(self, prompts: Sequence[Prompt]) -> list[VisionFeatures]:
         """What `policy.vision` makes of each prompt's video, moments that were seen before not encoded again. No gradients.
@@ -139,7 +149,7 @@ class Sight:
             prompt, (count, rows, columns) = prompts[number], prompts[number].grid_thw
             patches = prompt.patches.view(count, rows * columns, -1)[own].flatten(0, 1)
             shorter.append(replace(prompt, patches=patches, grid_thw=(len(own), rows, columns)))
-        with torch.no_grad():
+        with torch.no_grad(), self.policy.merged():
             seen = self.policy.vision(shorter)
         parts: list[VisionFeatures] = []
         for features, own in zip(seen, of_prompt.values(), strict=True):
@@ -151,6 +161,11 @@ class Sight:
     def _count(self, **more: int) -> None:
         with self._lock:
             self.counters.update(more)
+
+
+def _start_of(plan: FramePlan) -> float:
+    """Where a plan's seconds count from, in seconds of the file."""
+    return plan.window_s[0] if plan.window_s else 0.0
 
 
 def _moment_keys(prompt: Prompt, patch: int) -> list[Hashable]:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from videochat_r1.chat.config import CluesConfig
 from videochat_r1.commands.display import figures_table, print_json, say
 from videochat_r1.commands.judging import JUDGE, judge_of, told
 from videochat_r1.commands.options import Command, Given, option
@@ -18,11 +19,14 @@ from videochat_r1.tasks.base import Asking
 from videochat_r1.video.sampling import VideoConfig
 
 if TYPE_CHECKING:
+    from videochat_r1.chat.answerer import WithClues
     from videochat_r1.datasets.base.source import DataSource
     from videochat_r1.evaluation.evaluate import Answered
     from videochat_r1.evaluation.processes import Processes
     from videochat_r1.evaluation.record import Record
     from videochat_r1.judge.base import Judge
+    from videochat_r1.policy.model import Policy
+    from videochat_r1.rollout.base import Engine
     from videochat_r1.types import Sample
     from videochat_r1.video.clips import ClipLoader
 
@@ -48,6 +52,7 @@ class Evaluate(SourceOptions):
     asking: Asking = option(Asking, "how questions are put and answers are read; a run's recipe says it where nothing is given")
     video: VideoConfig = option(VideoConfig, "how clips are sampled, sized and read; a run's recipe says it where nothing is given")
     rollout: Greedy = option(Greedy, "how answers are drawn")
+    looks: CluesConfig = option(CluesConfig, "thinking with clues; without --base the policy is also asked in one look, and compared")
     device: str = option("auto", "where the model runs: auto, cpu, cuda or cuda:N")
     dtype: Literal["auto", "float32", "bfloat16"] = option("auto", "of the weights; auto is bfloat16 on a GPU and float32 elsewhere")
     judge: str = option("offline", JUDGE, "offline|FILE")
@@ -108,7 +113,7 @@ def _as_the_policy_wants(options: Evaluate, tells: bool) -> Evaluate:
     if tells and (line := told(manner, sections)):
         say(line)
     settled = {name: with_manner(section, manner.sections.get(name, {})) for name, section in sections.items()}
-    base = manner_of(options.base).path if options.base else ""
+    base = manner_of(options.base).path if options.base else manner.path if options.looks.clues != "off" else ""
     return options.model_copy(update={**settled, "policy": manner.path, "base": base})
 
 
@@ -144,6 +149,7 @@ def _answers_of(model: str, path: str, options: Evaluate, samples: list[Sample],
     policy = load_policy(PolicyConfig(path=path, device=_device(options.device, processes), dtype=options.dtype), keep_reference=False)
     engine = make_engine(options.rollout.engine, policy)
     loader = ClipLoader(options.video, policy.geometry)
+    with_clues = _with_clues(model, path, options, policy, engine, loader)
     share = f", process 1 of {processes.count}" if processes.count > 1 else ""
     title = f"Evaluating{' the base' if model == 'base' else ''}{share}"
     done = 0
@@ -166,12 +172,13 @@ def _answers_of(model: str, path: str, options: Evaluate, samples: list[Sample],
             found = answer(
                 policy,
                 engine,
-                loader,
+                with_clues.loader if with_clues else loader,
                 samples,
                 options.asking,
                 options.rollout,
                 seed=options.seed,
                 on_answered=on_answered,
+                answerer=with_clues,
                 cache=cache,
                 processes=processes,
             )
@@ -181,6 +188,15 @@ def _answers_of(model: str, path: str, options: Evaluate, samples: list[Sample],
             what = f"Stopped after {done:,} of {len(samples):,} answers{' of the base' if model == 'base' else ''}{share}."
             raise Interrupted(what, "The same command goes on from there.") from None
     return found, loader
+
+
+def _with_clues(model: str, path: str, options: Evaluate, policy: Policy, engine: Engine, loader: ClipLoader) -> WithClues | None:
+    """What thinks with clues; None where a model is asked in one look, as the policy itself is where it stands in for a base."""
+    if options.looks.clues == "off" or (model == "base" and path == options.policy):
+        return None
+    from videochat_r1.chat.answerer import WithClues
+
+    return WithClues(policy, engine, loader, options.asking, options.rollout, options.looks, options.seed)
 
 
 def _device(name: str, processes: Processes) -> str:

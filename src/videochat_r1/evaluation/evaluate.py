@@ -28,6 +28,9 @@ from videochat_r1.types import Clip, Prompt, Reading, Sample
 from videochat_r1.video.clips import ClipLoader, prefetch
 from videochat_r1.video.sampling import window_of
 
+COSTS = ("looks", "prompt_tokens", "video_tokens")
+"""What replies may say of their cost, beside the tokens that were written: means of these stand with the figures."""
+
 GREEDY = Sampling(temperature=0.0, max_tokens=1024, batch_prompts=16)
 
 
@@ -41,6 +44,7 @@ class Answered:
     tokens: int
     rewards: dict[str, float]  # those that could be told
     seconds: float = 0.0  # wall-clock of its unit, decoding included, shared among the unit's answers; 0.0: not known
+    more: Mapping[str, Any] = field(default_factory=dict)  # of its reply
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,9 @@ class OnePass:
         seen = self._all_seen(prompts, features) if any(each is not None for each in features) else None
         seeds = [seed_of(self.seed, sample.id) for shown in unit for sample in shown.samples]
         written = self.engine.complete(prompts, per_prompt=1, sampling=self.sampling, seeds=seeds, features=seen)
-        replies = iter(Reply(text=one.text, tokens=len(one)) for (one,) in written)
+        tokens = self.policy.geometry.tokens
+        costs = [{"prompt_tokens": len(prompt), "video_tokens": tokens(prompt.grid_thw)} for prompt in prompts]
+        replies = iter(Reply(text=one.text, tokens=len(one), more=cost) for (one,), cost in zip(written, costs, strict=True))
         return [[next(replies) for _ in shown.samples] for shown in unit]
 
     def _prompts(self, shown: Shown) -> list[Prompt]:
@@ -255,7 +261,7 @@ def judged(samples: Sequence[Sample], replies: Sequence[Reply], asking: Asking) 
     for sample, reply, reading in whole:
         task = tasks[sample.task]
         rewards = dict.fromkeys(task.rewards, 0.0) if reply.fault else earned(task, sample, reading, asking)[0]
-        found.append(Answered(sample, reply.text, reading, reply.tokens, rewards, reply.seconds))
+        found.append(Answered(sample, reply.text, reading, reply.tokens, rewards, reply.seconds, reply.more))
     return found
 
 
@@ -269,6 +275,9 @@ def results(answered: Sequence[Answered], *, resamples: int = 1000, seed: int = 
         found[name] = figures(load_task(name), samples, readings, resamples=resamples, seed=seed)
         found[name]["format"] = 100.0 * sum(reading.format_ok for reading in readings) / len(readings)
         found[name]["tokens"] = sum(one.tokens for one in own) / len(own)
+        for cost in COSTS:
+            if known := [one.more[cost] for one in own if cost in one.more]:
+                found[name][cost] = sum(known) / len(known)
         timed = [one.seconds for one in own if one.seconds]
         if timed:
             found[name]["seconds"] = sum(timed) / len(timed)

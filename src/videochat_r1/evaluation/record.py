@@ -76,6 +76,7 @@ def source_of_record(found: Mapping[str, Any]) -> DataSource:
 def answers_of(folder: Path, found: Mapping[str, Any], samples: Sequence[Sample]) -> dict[str, list[Answered]]:
     """{"policy": ..., "base": ...} as they were written, read anew. Raises DataError where they are about other samples."""
     from videochat_r1.checking import checked
+    from videochat_r1.evaluation.evaluate import COSTS
     from videochat_r1.tasks.base import Asking
 
     asking = checked(Asking, found["options"]["asking"])
@@ -88,5 +89,8 @@ def answers_of(folder: Path, found: Mapping[str, Any], samples: Sequence[Sample]
             raise DataError(f"{own / 'predictions.jsonl'} is not about the samples of {found['source']['annotations']}.", "Evaluate again.")
         figures = found.get("base", {}) if model == "base" else found["results"]
         seconds = {task: float(of_task.get("seconds", 0.0)) for task, of_task in figures.items()}
-        answered[model] = [replace(one, seconds=seconds.get(one.sample.task, 0.0)) for one in kept]  # a file of answers holds no times
+        costs = {task: {cost: of_task[cost] for cost in COSTS if cost in of_task} for task, of_task in figures.items()}
+        answered[model] = [  # a file of answers holds no times and no costs
+            replace(one, seconds=seconds.get(one.sample.task, 0.0), more=costs.get(one.sample.task, {})) for one in kept
+        ]
     return answered
