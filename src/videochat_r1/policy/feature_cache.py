@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -85,9 +85,9 @@ class FeatureCache:
 
     def key(self, prompt: Prompt) -> str:
         """Of the video that a prompt shows: sha256 of its pixels, its grid and the fingerprint, in hex."""
-        frames = prompt.clip.frames_NCHW.contiguous()
+        frames = prompt.clip.frames_NCHW
         digest = hashlib.sha256(f"{self.fingerprint}{tuple(frames.shape)}{tuple(prompt.grid_thw)}".encode())
-        digest.update(memoryview(frames.numpy()).cast("B"))
+        digest.update(_bytes_of(frames))
         return digest.hexdigest()
 
     @cached_property
@@ -205,9 +205,9 @@ def _on(features: VisionFeatures, device: torch.device) -> VisionFeatures:
     return VisionFeatures(embeds_VD=embeds, deepstack_VD=tuple(deep))
 
 
-def _bytes_of(tensor: Tensor) -> memoryview:
-    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return memoryview(flat.numpy())
+def _bytes_of(tensor: Tensor) -> Any:
+    """What a hash takes of a tensor: its numbers as they lie in memory, not copied where they are on the CPU in a row."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
 def _checksum(tensors: Sequence[Tensor]) -> str:
