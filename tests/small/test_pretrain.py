@@ -35,8 +35,8 @@ def test_what_is_taught_is_what_the_product_asks():
         prompt = render_text(policy, lesson.question, clip_of(item.scene, item.times_s), order="video_first", sample_id="x")
         completion = encode_text(policy, lesson.answer)
         alone = collate([replace(item, lessons=(lesson,))], TOKENIZER, policy.hf_config)
-        assert alone.ids_BL[0].tolist() == [*prompt.ids_P.tolist(), *completion.ids_T.tolist()]
-        assert torch.equal(alone.positions_3BL[:, 0, : len(prompt)], prompt.positions_3P)
+        assert alone.ids_L.tolist() == [*prompt.ids_P.tolist(), *completion.ids_T.tolist()]
+        assert torch.equal(alone.positions_3L[:, : len(prompt)], prompt.positions_3P)
         logits, targets = together[lesson.kind]
         assert targets.tolist() == completion.ids_T.tolist()
         taught = logits.log_softmax(-1)[range(len(targets)), targets]
@@ -44,9 +44,16 @@ def test_what_is_taught_is_what_the_product_asks():
         assert taught.tolist() == pytest.approx(stock.tolist(), abs=2e-5)
 
 
-def test_a_question_does_not_see_the_others_nor_the_padding():
+def test_a_question_does_not_see_the_others_nor_other_videos():
     policy, item = small_policy(), item_with_several_lessons()
     together = answers(policy, [item], seed=5)
+    beside = collate([item, item], TOKENIZER, policy.hf_config)
+    with torch.no_grad():  # the second's grain differs, and the first's answers do not
+        logits, _, kinds = logits_of_answers(policy.base, policy.processor.video_processor, beside, torch.Generator().manual_seed(5))
+    for index, kind in enumerate(beside.kinds):
+        both = logits[kinds == index]
+        assert torch.allclose(both[: len(both) // 2], together[kind][0], atol=1e-5)
+        assert not torch.equal(both[: len(both) // 2], both[len(both) // 2 :])
     for order in (item.lessons[:1], item.lessons[1:3], item.lessons[::-1]):
         for kind, (logits, targets) in answers(policy, [replace(item, lessons=tuple(order))], seed=5).items():
             assert torch.equal(targets, together[kind][1])
@@ -61,11 +68,12 @@ def test_an_answer_weighs_by_its_length_as_stated():
     item = item_with_several_lessons()
     config = small_policy().hf_config
     even, squared = (collate([item], TOKENIZER, config, power) for power in (0.0, 0.5))
-    assert set(even.weight_BL[even.answer_BL].tolist()) == {1.0}
-    for number, lesson in enumerate(item.lessons, start=1):
+    assert set(even.weight_L.tolist()) == {0.0, 1.0}
+    own, start = [], squared.prompts[0]
+    for lesson, tokens in zip(item.lessons, squared.tails[0], strict=True):
         length = len(TOKENIZER.encode(lesson.answer, add_special_tokens=False)) + 1
-        own = squared.answer_BL & (squared.segment_BL == number)
-        assert squared.weight_BL[own].tolist() == pytest.approx([length**-0.5] * length)
+        own += [0.0] * (tokens - length) + [length**-0.5] * length
+    assert squared.weight_L.tolist() == pytest.approx([0.0] * start + own)
 
 
 def test_two_steps_of_each_stage(tmp_path, capsys):

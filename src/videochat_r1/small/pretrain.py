@@ -2,7 +2,8 @@
 
 A stock Qwen3-VL class learns from drawn scenes, supervised: single frames, then time, then the answer formats (small/curriculum.py).
 Every step draws fresh scenes, so the figures of its log are figures on scenes never seen before. Several questions share one reading
-of their video: a row is `[video | question_1 answer_1 | question_2 answer_2 | ...]`, and each question sees the video and itself."""
+of their video, as the completions of a group do in training: `[video | question_1 answer_1 | question_2 answer_2 | ...]`, and each
+question sees the video and itself (policy/attention.py)."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
 
+from videochat_r1.policy.attention import SharedRow, by_layout
 from videochat_r1.policy.families.base import VisionFeatures
 from videochat_r1.policy.families.qwen3_vl import FAMILY
 from videochat_r1.policy.patches import embed_by_product, frames_to_patches
@@ -38,16 +40,16 @@ TURN = ("<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>")  # between question
 
 @dataclass
 class Batch:
-    """One step: B videos, rows of L tokens."""
+    """One step: B videos with their questions in one row of L tokens, `[video | question answer | question answer | video | ...]`."""
 
     drawing: Drawing
     grids: list[tuple[int, int, int]]  # of the videos; none in a step of questions alone
-    ids_BL: Tensor
-    positions_3BL: Tensor
-    segment_BL: Tensor  # 0: the video; 1, 2, ...: its questions; -1: nothing
-    answer_BL: Tensor  # true on the tokens that are learned
-    weight_BL: Tensor  # of those tokens in the loss
-    kind_BL: Tensor  # index into `kinds` on those tokens
+    ids_L: Tensor
+    positions_3L: Tensor
+    prompts: list[int]  # tokens of each video
+    tails: list[list[int]]  # tokens of each of its questions, answer included
+    weight_L: Tensor  # in the loss; above 0 on the tokens that are learned
+    kind_L: Tensor  # index into `kinds` on those tokens
     kinds: list[str]
 
 
@@ -66,45 +68,45 @@ class Steps(Dataset[Batch]):
 
 
 def collate(items: Sequence[Clipping], tokenizer: PreTrainedTokenizerFast, config: Any, length_power: float = 0.0) -> Batch:
-    """Rows `[video | question answer | ...]`, padded to the longest."""
+    """All videos of a step and what is asked about each, in one row without padding."""
     kinds = sorted({lesson.kind for item in items for lesson in item.lessons})
     side = SIDE_PX // PATCH
-    rows, grids = [], []
+    ids: list[int] = []
+    kind: list[int] = []
+    weight: list[float] = []
+    tails: list[list[int]] = []
+    positions, grids, prompts = [], [], []
     for item in items:
         grid = (len(item.times_s) // TEMPORAL_PATCH, side, side)
-        ids = _video_ids(grid, item.times_s, tokenizer, config)
+        video = _video_ids(grid, item.times_s, tokenizer, config)
         if item.times_s:
             grids.append(grid)
-            positions = FAMILY.positions(torch.tensor(ids), grid, item.times_s, config)
+            positions.append(FAMILY.positions(torch.tensor(video), grid, item.times_s, config))
         else:
-            positions = torch.arange(len(ids)).expand(3, -1)
-        first = int(positions.max()) + 1
-        segment, kind, tails = [0] * len(ids), [0] * len(ids), [positions]
-        weight = [0.0] * len(ids)
-        for number, lesson in enumerate(item.lessons, start=1):
+            positions.append(torch.arange(len(video)).expand(3, -1))
+        first = int(positions[-1].max()) + 1
+        prompts.append(len(video))
+        tails.append([])
+        ids += video
+        kind += [0] * len(video)
+        weight += [0.0] * len(video)
+        for lesson in item.lessons:
             question = _encode(tokenizer, lesson.question + TURN[0])
             reply = _encode(tokenizer, lesson.answer + TURN[1])
-            length = len(question) + len(reply)
+            tails[-1].append(len(question) + len(reply))
             ids += question + reply
-            segment += [number] * length
             weight += [0.0] * len(question) + [len(reply) ** -length_power] * len(reply)
-            kind += [kinds.index(lesson.kind)] * length
-            tails.append(torch.arange(first, first + length).expand(3, -1))
-        rows.append((torch.tensor([ids, segment, kind]), torch.tensor(weight), torch.cat(tails, dim=1)))
-    longest = max(len(weight) for _, weight, _ in rows)
-    table = torch.stack([F.pad(row, (0, longest - row.shape[1]), value=-1) for row, _, _ in rows])
-    weight_BL = torch.stack([F.pad(row, (0, longest - len(row))) for _, row, _ in rows])
-    positions_3BL = torch.stack([F.pad(row, (0, longest - row.shape[1])) for _, _, row in rows], dim=1)
-    pad = table[:, 1] < 0
+            kind += [kinds.index(lesson.kind)] * tails[-1][-1]
+            positions.append(torch.arange(first, first + tails[-1][-1]).expand(3, -1))
     return Batch(
         drawing=pack([item.scene for item in items], [item.times_s for item in items]),
         grids=grids,
-        ids_BL=table[:, 0].masked_fill(pad, int(tokenizer.pad_token_id or 0)),
-        positions_3BL=positions_3BL,
-        segment_BL=table[:, 1],
-        answer_BL=weight_BL > 0,
-        weight_BL=weight_BL,
-        kind_BL=table[:, 2].clamp(min=0),
+        ids_L=torch.tensor(ids),
+        positions_3L=torch.cat(positions, dim=1),
+        prompts=prompts,
+        tails=tails,
+        weight_L=torch.tensor(weight),
+        kind_L=torch.tensor(kind),
         kinds=kinds,
     )
 
@@ -138,9 +140,9 @@ def to_device(batch: Batch, device: str) -> Batch:
 
 def logits_of_answers(model: Any, video_processor: Any, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (A, V), targets (A,) and kinds (A,) of the A answer tokens of a batch."""
-    device = batch.ids_BL.device
-    embeds = model.get_input_embeddings()(batch.ids_BL)
-    video_mask = batch.ids_BL == model.config.video_token_id
+    device = batch.ids_L.device
+    embeds_LD = model.get_input_embeddings()(batch.ids_L)
+    video_L = batch.ids_L == model.config.video_token_id
     features: list[VisionFeatures] = []
     if batch.grids:
         moments = batch.grids[0][0] * TEMPORAL_PATCH
@@ -148,16 +150,12 @@ def logits_of_answers(model: Any, video_processor: Any, batch: Batch, generator:
         frames = paint(batch.drawing, SIDE_PX, noise, device)
         patches, _ = frames_to_patches(frames.flatten(0, 1), video_processor)
         features = FAMILY.vision(model, patches, batch.grids)
-        embeds = embeds.clone()
-        embeds[video_mask] = torch.cat([feature.embeds_VD for feature in features]).to(embeds.dtype)
-    length = embeds.shape[1]
-    segment = batch.segment_BL
-    same = (segment[:, :, None] == segment[:, None, :]) | (segment[:, None, :] == 0)
-    causal = torch.ones((length, length), dtype=torch.bool, device=device).tril()
-    hidden = FAMILY.hidden(model, embeds, batch.positions_3BL, features, video_mask, attention_mask=(same & causal)[:, None])
-    taught = batch.answer_BL[:, 1:]
-    logits = model.lm_head(hidden[:, :-1][taught]).float()
-    return logits, batch.ids_BL[:, 1:][taught], batch.kind_BL[:, 1:][taught]
+        embeds_LD = embeds_LD.index_copy(0, video_L.nonzero()[:, 0], torch.cat([feature.embeds_VD for feature in features]))
+    layout = SharedRow(batch.prompts, batch.tails, device)
+    hidden_1LD = FAMILY.hidden(model, embeds_LD[None], batch.positions_3L[:, None], features, video_L[None], **by_layout(model, layout))
+    taught = batch.weight_L[1:] > 0
+    logits = model.lm_head(hidden_1LD[0, :-1][taught]).float()
+    return logits, batch.ids_L[1:][taught], batch.kind_L[1:][taught]
 
 
 def learn(
@@ -231,7 +229,8 @@ def _learn_from(
     model: Any, video_processor: Any, batch: Batch, generator: torch.Generator, course: _Course, seen: dict[str, Tensor], values_V: Tensor
 ) -> Tensor:
     logits, targets, kinds = logits_of_answers(model, video_processor, batch, generator)
-    weights = batch.weight_BL[:, 1:][batch.answer_BL[:, 1:]]
+    weights = batch.weight_L[1:]
+    weights = weights[weights > 0]
     loss = (F.cross_entropy(logits, targets, reduction="none") * weights).sum() / weights.sum()
     course.step(loss)
     _count(seen, batch.kinds, kinds, logits.detach(), targets, values_V)

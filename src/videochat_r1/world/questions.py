@@ -70,11 +70,12 @@ def _tracking(scene: Scene, rng: random.Random) -> tuple[str, tuple[str, ...], A
 
 
 def _choice(scene: Scene, rng: random.Random) -> tuple[str, tuple[str, ...], Answer]:
+    """Easy scenes ask what one look tells, the colour; the others ask for the shape and the way too."""
     target, others = scene.target, scene.things[1:]
-    kinds = ["way"]
+    kinds = [] if scene.level == "easy" else ["way"]
     if all(other.shape != target.shape for other in others):
         kinds.append("colour")
-    if all(other.colour != target.colour for other in others):
+    if kinds[:1] == ["way"] and all(other.colour != target.colour for other in others):
         kinds.append("shape")
     kind = rng.choice(kinds)
     if kind == "way":
@@ -159,9 +160,9 @@ def when_lesson(scene: Scene) -> Lesson:
     return Lesson("when", f"From when to when is the {target.name} there?", f"{target.appears_s:.2f} to {target.leaves_s:.2f}")
 
 
-def letter_lesson(scene: Scene) -> Lesson:
+def letter_lesson(scene: Scene, variant: int = 0) -> Lesson:
     """Which letter stands before an option: no look is needed, only the reading of a list, which answers by letter rest on."""
-    _, options, truth = _choice(scene, random.Random(f"letter/{scene.id}"))
+    _, options, truth = _choice(scene, random.Random(f"letter/{scene.id}" + (f"/{variant}" if variant else "")))
     right = next(option[4:] for option in options if option[1] == truth.choice)
     return Lesson("letter", f"Which letter stands for {right} in {list(options)}?", f"<answer>{truth.choice}</answer>")
 
