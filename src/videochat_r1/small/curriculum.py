@@ -150,7 +150,7 @@ WORDS = Stage(
     whole_share=0.7,
 )
 
-# Drilled alone, the letters do not carry over behind a video: these three stages ask for them behind one, several times a video. Four layers
+# Drilled alone, the letters do not carry over behind a video: these three stages ask behind one, several times a video. Four layers
 # learned that for colours, and for shapes and ways did not; so the last stage, and the world's easy level since then, ask for colours.
 _KEPT = ("presence", "list", "where", "seen", "when", "quality")
 CHOICES = Stage(
