@@ -41,9 +41,11 @@ def markdown(table: Mapping[str, Any], *, figure: str = "", command: str = "") -
         lines += [f"Made by `{command}`.", ""]
     lines += [LIMITS]
     groups = dict.fromkeys(cell["group"] for cell in table["cells"].values())
+    points = [cell["group"] for cell in table["cells"].values() if cell["curve"]]
+    with_curve = max(groups, key=points.count)
     for group in groups:
         lines += [f"## {group or 'Cells'}", "", *_group(table, group), ""]
-        if figure and any(cell["curve"] for cell in table["cells"].values() if cell["group"] == group) and group != next(iter(groups)):
+        if figure and group == with_curve:
             lines += [f"![Held-out figures by the number of training samples]({figure})", ""]
     lines += ["## Time", "", *_times(table), ""]
     return "\n".join(lines).rstrip() + "\n"

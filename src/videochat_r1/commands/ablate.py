@@ -7,10 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from pydantic import Field
-
 from videochat_r1.commands.display import finite, print_json, say
-from videochat_r1.commands.options import Command, Given, Options, option
+from videochat_r1.commands.options import Command, Given, Options, argument, option
 from videochat_r1.errors import DataError, Interrupted
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ class Ablate(Options):
     """Run a table of controls and ablations on the built-in world: every cell is trained and answers the same held-out questions, for every
     seed. What is done is kept: the same command goes on where it was stopped. Without TABLE.toml it is the table of the paper's claims."""
 
-    table: str = Field("", description="the table", json_schema_extra={"metavar": "[TABLE.toml]", "positional": True})
+    table: str = argument("the table; see recipes/ablations/README.md", "[TABLE.toml]", "")
     out: str = option("runs/ablations", "where the cells and the tables go", "DIR")
     seeds: tuple[int, ...] = option((0, 1, 2), "train every cell with each of these seeds", "A,B,..")
     only: tuple[str, ...] = option((), "run these cells alone", "NAME,..")

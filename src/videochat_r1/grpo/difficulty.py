@@ -104,9 +104,9 @@ def measure(
                 completions = engine.complete(prompts, per_prompt=group_size, sampling=sampling, seeds=seeds)
                 groups = judged(Batch(turns=turns, prompts=prompts, position=0, unusable=0), completions, asking, deadline_s)
                 new += [row_of(keys[turn.position], group) for turn, group in zip(turns, groups, strict=True)]
-            log.append(new)
-            log.commit()
             rows |= {row["key"]: row for row in new}
+            log.append([rows[keys[index]] for index, _ in batch])
+            log.commit()
             if on_measured is not None:
                 on_measured(len(rows))
     except OSError as fault:

@@ -93,9 +93,10 @@ def chosen(samples: Sequence[Sample], source: DataSource) -> Chosen:
 
 
 def gaussian(difficulty: float, mean: float, width: float) -> float:
-    """The chance that a sample is kept, 0.0 .. 1.0: 1.0 at the mean; 1.0 everywhere where the width is 0. The sampling of TimeLens, Zhang
-    et al. 2025, arXiv:2512.14698, section 5.3."""
-    return math.exp(-((difficulty - mean) ** 2) / (2 * width * width)) if width > 0 else 1.0
+    """The chance that a sample is kept, 0.0 .. 1.0: 1.0 at the mean; 1.0 everywhere where the width is 0. The difficulty-based sampling of
+    TimeLens, Zhang et al. 2025, arXiv:2512.14698."""
+    off = (difficulty - mean) / width if width > 0 else 0.0
+    return math.exp(-off * off / 2)
 
 
 def _luck(sample: Sample) -> float:
