@@ -34,6 +34,12 @@ def arguments(doc: str | None, name: str, *, threads: int = 2, budget_s: float =
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=threads, help="of torch, on a CPU")
+    parser.add_argument(
+        "--clock",
+        choices=["wall", "processor"],
+        default="wall",
+        help="on a CPU: seconds of the wall clock, or of this process's processor time, which other jobs disturb less (with --threads 1)",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--budget-seconds", type=float, default=budget_s, help="start nothing that is not expected to end within these")
     parser.add_argument("--out", type=Path, default=None, help=f"the JSON file; default {OUT}/{name}-*.json")
@@ -43,6 +49,7 @@ def arguments(doc: str | None, name: str, *, threads: int = 2, budget_s: float =
 def begin(chosen: argparse.Namespace) -> torch.device:
     """Threads and seed as chosen; the device."""
     torch.set_num_threads(chosen.threads)
+    Clock.on_cpu = time.process_time if chosen.clock == "processor" else time.perf_counter
     torch.manual_seed(chosen.seed)
     return torch.device(chosen.device)
 
@@ -63,6 +70,8 @@ def numbers(text: str) -> list[int]:
 class Clock:
     """Seconds by phase, and on a GPU the peak of memory in each: `with clock("policy"): ...`. A phase met again adds to its seconds."""
 
+    on_cpu: Callable[[], float] = time.perf_counter  # what tells the time on a CPU: begin() sets it for the process
+
     def __init__(self, device: torch.device) -> None:
         self.on_gpu = device.type == "cuda"
         self.seconds: dict[str, float] = {}
@@ -72,9 +81,10 @@ class Clock:
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
         if not self.on_gpu:
-            began = time.perf_counter()
+            now = Clock.on_cpu
+            began = now()
             yield
-            self._add(phase, time.perf_counter() - began)
+            self._add(phase, now() - began)
             return
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
@@ -201,6 +211,7 @@ class Record:
             "card": card(device),
             "versions": versions(),
             "threads": chosen.threads if device.type == "cpu" else None,
+            "clock": chosen.clock if device.type == "cpu" else "device events",
             "load_average_before": load_average(),
             "settings": dict(settings),
             "rows": [],

@@ -39,7 +39,7 @@ COLUMNS = {
     "peak GiB": lambda row: row.get("peak_gib"),
     "not run": lambda row: row.get("not_run", ""),
 }
-WAYS = ("ours", "stock merged", "stock unmerged")
+WAYS = ("ours", "ours without graphs", "stock merged", "stock unmerged")
 
 
 def main(argv: Sequence[str] | None = None) -> Record:
@@ -49,11 +49,13 @@ def main(argv: Sequence[str] | None = None) -> Record:
     parser.add_argument("--prompts", type=numbers, default=[1, 4])
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=None, help="of the longer of the two runs; default 128, or the geometry's if fewer")
-    parser.add_argument("--only", type=listed, default=list(WAYS), help=", ".join(WAYS))
+    parser.add_argument("--only", type=listed, default=None, help=", ".join(WAYS))
     parser.add_argument("--lora-rank", type=int, default=None)
     parser.add_argument("--runs", type=int, default=3)
     chosen = parser.parse_args(argv)
     device = begin(chosen)
+    if chosen.only is None:  # a CPU records no graphs: there is one way of ours
+        chosen.only = [way for way in WAYS if device.type == "cuda" or way != "ours without graphs"]
     budget = Budget(chosen.budget_seconds)
     settings = {} if chosen.lora_rank is None else {"lora_rank": chosen.lora_rank}
     supply = Supply(chosen.geometry, device, seed=chosen.seed, prompt_tokens=chosen.prompt_tokens, **settings)
@@ -72,7 +74,11 @@ def main(argv: Sequence[str] | None = None) -> Record:
                 continue
             try:
                 with budget.spending(name, count):
-                    run = {"ours": ours, "stock merged": stock, "stock unmerged": stock}[name](supply, engine, prompts, chosen.group)
+                    run = (
+                        stock(supply, prompts, chosen.group)
+                        if name.startswith("stock")
+                        else ours(supply, prompts, chosen.group, name == "ours")
+                    )
                     if name == "stock merged":
                         with supply.policy.merged():
                             row |= timed(run, (short, long), supply, chosen.runs, budget)
@@ -89,18 +95,20 @@ def main(argv: Sequence[str] | None = None) -> Record:
 Run = Callable[[int], None]
 
 
-def ours(supply: Supply, engine: NativeEngine, prompts: list[Prompt], group: int) -> Run:
+def ours(supply: Supply, prompts: list[Prompt], group: int, graphs: bool) -> Run:
+    """The native engine, with CUDA graphs or without."""
+    engine = NativeEngine(supply.policy)
     with torch.no_grad():
         features = supply.policy.vision(prompts)
 
     def run(tokens: int) -> None:
-        sampling = Sampling(max_tokens=tokens, batch_prompts=len(prompts))
+        sampling = Sampling(max_tokens=tokens, batch_prompts=len(prompts), cuda_graphs=graphs)
         engine.complete(prompts, per_prompt=group, sampling=sampling, seeds=list(range(len(prompts))), features=features)
 
     return run
 
 
-def stock(supply: Supply, engine: NativeEngine, prompts: list[Prompt], group: int) -> Run:
+def stock(supply: Supply, prompts: list[Prompt], group: int) -> Run:
     rows = [prompt for prompt in prompts for _ in range(group)]
     return lambda tokens: _discard(generate(supply.policy, rows, tokens))
 
@@ -133,7 +141,7 @@ def timed(run: Run, lengths: tuple[int, int], supply: Supply, runs: int, budget:
     if supply.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     brief = seconds_of(lambda: run(short), supply.device, runs=runs, until=budget.end)
-    whole = seconds_of(lambda: run(long), supply.device, runs=runs, warmups=0, until=budget.end)
+    whole = seconds_of(lambda: run(long), supply.device, runs=runs, until=budget.end)
     step_s = (statistics.median(whole) - statistics.median(brief)) / (long - short)
     found: dict[str, Any] = {
         "ms_a_token": step_s * 1e3,

@@ -89,7 +89,9 @@ def where(content: dict[str, Any]) -> str:
     """Card, versions, date and how busy the machine was."""
     names = ("torch", "transformers") if content["benchmark"] != "video" else ("torch", "av")
     versions = ", ".join(f"{name} {content['versions'][name]}" for name in names if name in content["versions"])
-    threads = f", {content['threads']} threads" if content.get("threads") else ""
+    threads = f", {content['threads']} thread{'s' if content['threads'] > 1 else ''}" if content.get("threads") else ""
+    if content.get("clock") == "processor":
+        threads += ", seconds of processor time"
     load = f"load average {content['load_average_before'][0]} before and {content['load_average_after'][0]} after"
     at_best = ""
     if "ceilings" in content:

@@ -67,8 +67,7 @@ def main(argv: Sequence[str] | None = None) -> Record:
     )
     lengths = [[len(each) for each in group] for group in completions]
     record.note(prompt_tokens=[len(prompt) for prompt in prompts], completion_tokens=lengths)
-    vocabulary = supply.policy.hf_config.get_text_config().vocab_size
-    flops = forward_flops(supply.sizes, vocabulary, [len(prompt) for prompt in prompts], lengths)
+    flops = forward_flops(supply.sizes, [len(prompt) for prompt in prompts], lengths)
     expected = [Tensor.cpu(score) for prompt, group in zip(prompts, completions, strict=True) for score in plainly(supply, prompt, group)]
     for name, scored in ways(supply, prompts, completions, chosen.token_budget).items():
         if not budget.room("way", 1.0):

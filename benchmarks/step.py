@@ -20,6 +20,7 @@ import torch
 from benchmarks.bench import Budget, Clock, Record, arguments, begin, ceilings, listed, medians, numbers, say
 from benchmarks.models import GEOMETRIES, LARGE, NAMES, Supply, video_tokens
 from benchmarks.ways import PHASES, WAYS, Settings, Shared, decode_bytes, forward_flops, useful_passes
+from videochat_r1.policy import cost
 from videochat_r1.policy.logprobs import logprobs
 from videochat_r1.policy.shared_prefix import shared_logprobs
 from videochat_r1.types import Completion, Prompt
@@ -57,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> Record:
     parser.add_argument("--runs", type=int, default=3, help="of D and C; A runs once")
     parser.add_argument("--token-budget", type=int, default=16384)
     parser.add_argument("--checkpointing", choices=["on", "off"], default="on", help="gradient checkpointing, of all ways alike")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the policy's settings, such as attention=flex"
+    )
     parser.add_argument("--lora-rank", type=int, default=None, help="0 trains the language model itself")
     chosen = parser.parse_args(argv)
     device = begin(chosen)
@@ -98,6 +102,7 @@ def vars_of(chosen: argparse.Namespace) -> dict[str, Any]:
 
 def supply_of(chosen: argparse.Namespace, device: torch.device, prompt_tokens: int | None) -> Supply:
     settings: dict[str, Any] = {"gradient_checkpointing": chosen.checkpointing == "on"}
+    settings |= dict(pair.split("=", 1) for pair in chosen.set)
     if chosen.lora_rank is not None:
         settings |= {"lora_rank": chosen.lora_rank}
         if chosen.geometry in GEOMETRIES and not chosen.lora_rank:
@@ -149,6 +154,8 @@ def one_row(
         torch.cuda.empty_cache()
         return row | {"not_run": "out of memory", "prompt_tokens": len(supply.prompts(1)[0])}
     row |= described(supply, settings, prompts, clocks, sampled, at_best)
+    if row["planned_s"] is not None and name != "D":
+        row["planned_s"] = None  # it foretells ours
     if run != count:  # one prompt at a time: so many times one
         row |= {"prompts": count, "timed_prompts": run, "step_s": row["step_s"] * count}
         row["seconds"] = {phase: seconds * (count if phase != "optimizer" else 1) for phase, seconds in row["seconds"].items()}
@@ -191,8 +198,7 @@ def described(
     seconds = medians(clocks)
     lengths = [[len(each) for each in group] for group in sampled]
     drawn = sum(map(sum, lengths))
-    vocabulary = supply.policy.hf_config.get_text_config().vocab_size
-    flops = forward_flops(supply.sizes, vocabulary, [len(prompt) for prompt in prompts], lengths)
+    flops = forward_flops(supply.sizes, [len(prompt) for prompt in prompts], lengths)
     train_s = seconds.get("reference", 0.0) + seconds["policy"]
     passes = useful_passes(has_reference="reference" in seconds, is_adapter=supply.policy.adapted)
     steps = max(max(group) for group in lengths)
@@ -218,7 +224,25 @@ def described(
         **{f"useful_mfu_{name}": flops * count / train_s / 1e12 / at_best["matmul_tflops"] for name, count in passes.items()},
         "decode_gbs": read / seconds["rollout"] / 1e9,
         "decode_share_of_copy": read / seconds["rollout"] / 1e9 / at_best["copy_gbs"],
+        "planned_s": planned(supply, settings, prompts, at_best) if on_gpu else None,
     }
+
+
+def planned(supply: Supply, settings: Settings, prompts: Sequence[Prompt], at_best: dict[str, Any]) -> dict[str, float]:
+    """What `videochat-r1 plan` foretells for our step of this size on a device of these ceilings, by phase."""
+    load = cost.Load(
+        prompt_tokens=len(prompts[0]),
+        video_tokens=video_tokens(prompts[0]),
+        completion_tokens=settings.tokens,
+        group_size=settings.group,
+        prompts=len(prompts),
+        batch_prompts=len(prompts),
+        has_reference=settings.kl_weight > 0,
+        token_budget=settings.token_budget,
+    )
+    card = cost.Card("this one", 0.0, at_best["matmul_tflops"], at_best["copy_gbs"])
+    picture = prompts[0].grid_thw[1] * prompts[0].grid_thw[2]
+    return {phase.name: phase.seconds for phase in cost.seconds_of_step(supply.sizes, supply.policy.config, load, card, picture)}
 
 
 def ratios(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -87,9 +87,8 @@ def one_row(beta: float, chosen: Any, device: torch.device, at_best: dict[str, A
     seconds = {phase: statistics.median(clock.seconds.get(phase, 0.0) for clock in counted) for phase in counted[0].seconds}
     step_s = statistics.median(clock.seconds["step"] for clock in counted)
     seconds["rest"] = seconds.pop("step") - sum(seconds.values())
-    vocabulary = geometry.config["text_config"]["vocab_size"]
     prompt_tokens = trainer.prompt_tokens
-    flops = forward_flops(geometry.sizes, vocabulary, [prompt_tokens] * chosen.prompts, [[tokens] * chosen.group] * chosen.prompts)
+    flops = forward_flops(geometry.sizes, [prompt_tokens] * chosen.prompts, [[tokens] * chosen.group] * chosen.prompts)
     train_s = seconds.get("scores", 0.0) + seconds["policy"]
     passes = useful_passes(has_reference=beta > 0, is_adapter=True)
     return {

@@ -24,6 +24,7 @@ from videochat_r1.grpo.config import GrpoConfig, TrainConfig
 from videochat_r1.grpo.loss import token_weights
 from videochat_r1.grpo.optimizer import Optimizer
 from videochat_r1.grpo.update import Learner, Lesson
+from videochat_r1.policy import cost
 from videochat_r1.policy.logprobs import row_positions
 from videochat_r1.policy.memory import Sizes
 from videochat_r1.policy.model import Policy
@@ -286,15 +287,13 @@ def lesson_of(
 # -- arithmetic -----------------------------------------------------------------------------------------------------------------------
 
 
-def forward_flops(sizes: Sizes, vocabulary: int, prompts: Sequence[int], completions: Sequence[Sequence[int]]) -> float:
-    """Floating point operations of one forward of the language model over each prompt once and its completions once, attention and the
-    head on completion tokens included: 2 N (P + sum C) + 2 L q (P^2 + 2 P C + C^2) + 2 d V C, L layers, q the query width, d the width."""
+def forward_flops(sizes: Sizes, prompts: Sequence[int], completions: Sequence[Sequence[int]]) -> float:
+    """Floating point operations of one forward over each prompt once and its completions once, whatever their lengths: policy/cost.py's
+    count, which takes completions of one length, is a sum over completions."""
     total = 0.0
     for prompt, tails in zip(prompts, completions, strict=True):
-        tokens = prompt + sum(tails)
-        pairs = prompt**2 + sum(2 * prompt * tail + tail**2 for tail in tails)
-        total += 2 * sizes.layers * sizes.layer * tokens + 2 * sizes.layers * sizes.query_width * pairs
-        total += 2 * sizes.width * vocabulary * sum(tails)
+        alone = cost.forward_flops(sizes, prompt, 0, 0)
+        total += alone + sum(cost.forward_flops(sizes, prompt, 1, tail) - alone for tail in tails)
     return total
 
 
@@ -305,9 +304,16 @@ def useful_passes(*, has_reference: bool, is_adapter: bool) -> dict[str, float]:
 
 
 def decode_bytes(sizes: Sizes, prompts: Sequence[int], group: int, tokens: int, bytes_each: int) -> float:
-    """Bytes that `tokens` decode steps of all prompts together must read at least: the language model's weights once a step, the prompts'
-    keys and values once a step, and what the tails have written by then."""
-    weights = (sizes.layers * sizes.layer + (sizes.head or sizes.embeddings)) * bytes_each
-    per_token = sizes.layers * 2 * sizes.key_width * bytes_each
-    own = len(prompts) * group * tokens / 2
-    return tokens * (weights + (sum(prompts) + own) * per_token)
+    """Bytes that `tokens` decode steps of all prompts together must read at least: weights and prompts' keys and values once a step, and
+    what the tails have written by then."""
+    load = cost.Load(
+        prompt_tokens=round(sum(prompts) / len(prompts)),
+        video_tokens=0,
+        completion_tokens=tokens,
+        group_size=group,
+        prompts=len(prompts),
+        batch_prompts=len(prompts),
+        has_reference=False,
+        bytes_each=bytes_each,
+    )
+    return tokens * cost.decode_bytes(sizes, load, len(prompts))

@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import json
 import math
+import time
 
 import numpy as np
 import pytest
@@ -173,14 +174,28 @@ def test_true_geometries_are_the_published_ones(name):
 
 def test_operations_and_bytes_by_hand():
     sizes = models.GEOMETRIES["3b"].sizes
-    one = ways.forward_flops(sizes, 151_936, [1000], [[0]])
-    assert one == 2 * sizes.layers * sizes.layer * 1000 + 2 * 36 * 2048 * 1000**2
-    assert ways.forward_flops(sizes, 151_936, [3756], [[256] * 8]) / 1e12 == pytest.approx(
-        36, abs=2
-    )  # 5,804 tokens of 5.55 GFLOP, and heads
+    matrices = 36 * 2048 * (2048 + 2 * 256 + 2048 + 3 * 11_008)  # queries, keys and values, output; gate, up, down
+    assert ways.forward_flops(sizes, [1000], [[0]]) == 2 * matrices * 1000 + 2 * 36 * 2048 * 1000**2
+    uneven = ways.forward_flops(sizes, [1000], [[10, 30]])
+    assert uneven == pytest.approx(
+        2 * (matrices * 1040 + 36 * 2048 * (1000**2 + 2 * 1000 * 40 + 10**2 + 30**2) + 2048 * 151_936 * 40), rel=1e-12
+    )
+    assert ways.forward_flops(sizes, [3756], [[256] * 8]) / 1e12 == pytest.approx(36, abs=2)  # 5,804 tokens of 5.55 GFLOP, and heads
     weights = (sizes.layers * sizes.layer + sizes.embeddings) * 2
     assert ways.decode_bytes(sizes, [3756], 8, 1, 2) == weights + (3756 + 4) * 36 * 2 * 256 * 2
     assert ways.useful_passes(has_reference=True, is_adapter=True) == {"counted": 5.0, "needed": 3.0}
+
+
+def test_processor_time_does_not_count_waiting():
+    parser = bench.arguments("", "none")
+    bench.begin(parser.parse_args(["--device", "cpu", "--threads", "1", "--clock", "processor"]))
+    try:
+        (waited,) = bench.seconds_of(lambda: time.sleep(0.2), torch.device("cpu"), runs=1, warmups=0)
+        assert waited < 0.1
+    finally:
+        bench.begin(parser.parse_args(["--device", "cpu", "--threads", "1"]))
+    (waited,) = bench.seconds_of(lambda: time.sleep(0.2), torch.device("cpu"), runs=1, warmups=0)
+    assert waited >= 0.2
 
 
 def test_a_table_leaves_a_cell_empty_where_a_row_has_nothing():
@@ -191,7 +206,7 @@ def test_a_table_leaves_a_cell_empty_where_a_row_has_nothing():
 def test_the_page_holds_what_the_files_say(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("Before\n<!-- video-clips -->\nold\n<!-- end -->\n<!-- step-3b -->\nnot run\n<!-- end -->\n")
-    chosen = argparse.Namespace(out=tmp_path / "results/video-clips.json", threads=1)
+    chosen = argparse.Namespace(out=tmp_path / "results/video-clips.json", threads=1, clock="wall")
     record = bench.Record("video", chosen, torch.device("cpu"), "clips", {})
     record.add({"clip": "a", "way": "ours", "frames": 4, "best_s": 0.25})
     words = ["--page", str(page), "--results", str(tmp_path / "results"), "--picture", str(tmp_path / "phases.png")]
