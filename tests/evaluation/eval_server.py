@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -44,6 +45,7 @@ def end_at(number: int, after: int, when: str) -> None:
 
 def live(command: dict, rank: int, port: int, path: str) -> None:
     """One life, in this process, which ends with it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would its children
     out, err = io.StringIO(), io.StringIO()
     if command["processes"] > 1:
         count = str(command["processes"])

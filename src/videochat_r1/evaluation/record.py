@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,21 +76,15 @@ def source_of_record(found: Mapping[str, Any]) -> DataSource:
 def answers_of(folder: Path, found: Mapping[str, Any], samples: Sequence[Sample]) -> dict[str, list[Answered]]:
     """{"policy": ..., "base": ...} as they were written, read anew. Raises DataError where they are about other samples."""
     from videochat_r1.checking import checked
-    from videochat_r1.evaluation.evaluate import COSTS
     from videochat_r1.tasks.base import Asking
 
     asking = checked(Asking, found["options"]["asking"])
     answered = {}
     for model, own in (("base", folder / "base"), ("policy", folder)):
-        if model == "base" and not (own / "predictions.jsonl").is_file():
+        if model == "base" and "base" not in found:  # answers of a base that an earlier evaluation left are no part of this one
             continue
         kept = read_answers(own / "predictions.jsonl", samples, asking)
         if kept is None:
             raise DataError(f"{own / 'predictions.jsonl'} is not about the samples of {found['source']['annotations']}.", "Evaluate again.")
-        figures = found.get("base", {}) if model == "base" else found["results"]
-        seconds = {task: float(of_task.get("seconds", 0.0)) for task, of_task in figures.items()}
-        costs = {task: {cost: of_task[cost] for cost in COSTS if cost in of_task} for task, of_task in figures.items()}
-        answered[model] = [  # a file of answers holds no times and no costs
-            replace(one, seconds=seconds.get(one.sample.task, 0.0), more=costs.get(one.sample.task, {})) for one in kept
-        ]
+        answered[model] = kept
     return answered

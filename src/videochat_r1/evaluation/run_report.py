@@ -35,6 +35,7 @@ def assemble_report(
     notes: Sequence[str] = (),
     commands: Sequence[str] = (),
     extra: Mapping[str, Any] | None = None,
+    figures: Mapping[str, Mapping[str, Any]] | None = None,
     per_task: int = 2,
     resamples: int = 1000,
     seed: int = 0,
@@ -43,14 +44,18 @@ def assemble_report(
 
     answered: {MODEL: one answer a sample, in their order}; "base", "sft" and "rft" have names of their own. baselines: {TASK: {NAME:
     figures}}. loader: decodes the clips of the chosen examples, and of no other; None shows examples in words only. extra: further keys of
-    report.json, such as "levels". Raises ValueError where a model has not one answer a sample, DataError as `figures` does."""
+    report.json, such as "levels". figures: {MODEL: {TASK: figures}} where they are known; None makes them of the answers.
+    Raises ValueError where a model has not one answer a sample, DataError as `figures` does."""
     from videochat_r1.evaluation.evaluate import results
 
     for model, answers in answered.items():
         if [one.sample.id for one in answers] != [sample.id for sample in samples]:
             raise ValueError(f"{model} has {len(answers)} answers for {len(samples)} samples, or in another order")
     payload: dict[str, Any] = {
-        "results": {model: results(answers, resamples=resamples, seed=seed) for model, answers in answered.items()},
+        "results": {
+            model: figures[model] if figures is not None else results(answers, resamples=resamples, seed=seed)
+            for model, answers in answered.items()
+        },
         "baselines": {task: dict(by_name) for task, by_name in baselines.items()},
         "seconds": seconds,
         "n": len(samples),
@@ -76,7 +81,7 @@ def evaluation_report(record: Record, samples: Sequence[Sample], loader: ClipLoa
     options = record.options
     asked = f"{options['policy']} on {Path(str(record.source['annotations'])).name} ({record.source['name']})"
     order = {model: record.answered[model] for model in ("base", "policy") if model in record.answered}
-    spent = sum(one.seconds for own in order.values() for one in own)
+    spent = sum(found.get("seconds", 0.0) * found["n"] for model in order for found in record.results[model].values())
     return assemble_report(
         f"Evaluation of {asked}",
         samples,
@@ -87,8 +92,7 @@ def evaluation_report(record: Record, samples: Sequence[Sample], loader: ClipLoa
         notes=_evaluation_notes(options, record.compared),
         commands=(_command(options, record.source),),
         extra={"published": [asdict(one) for one in record.published], "compared": dict(record.compared)},
-        resamples=int(options["resamples"]),
-        seed=int(options["seed"]),
+        figures=record.results,
     )
 
 
@@ -136,7 +140,6 @@ def larger(loader: ClipLoader) -> ClipLoader:
 def rebuilt_evaluation(folder: Path) -> Report:
     """The report of an evaluation's folder, from what lies in it and the data set it names. Raises DataError and UsageError."""
     from videochat_r1.datasets.base.source import read_samples
-    from videochat_r1.evaluation.evaluate import results
     from videochat_r1.evaluation.published import Published
     from videochat_r1.evaluation.record import Record, answers_of, read_record, source_of_record
 
@@ -145,10 +148,9 @@ def rebuilt_evaluation(folder: Path) -> Report:
     samples = read_samples(source, keeps_missing=True).samples
     answered = answers_of(folder, found, samples)
     options = found["options"]
-    seed, resamples = int(options["seed"]), int(options["resamples"])
     record = Record(
         answered=answered,
-        results={model: results(own, resamples=resamples, seed=seed) for model, own in answered.items()},
+        results={"policy": found["results"], **({"base": found["base"]} if "base" in answered else {})},
         baselines=found["baselines"],
         options=options,
         source=found["source"],
