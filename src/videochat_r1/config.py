@@ -65,6 +65,9 @@ class Recipe(Section):
     def _has_data(self) -> Recipe:
         if not self.data:
             raise ValueError("the recipe names no data: it needs a [[data]] table with name and annotations")
+        unknown = next((index for index, source in enumerate(self.data) if not source.difficulty), None)
+        if self.train.order == "easy_first" and unknown is not None:
+            raise ValueError(f"train.order = easy_first needs data.{unknown}.difficulty, a file of `videochat-r1 data difficulty`")
         return self
 
     def sections(self) -> dict[str, Section]:

@@ -22,6 +22,7 @@ from videochat_r1.evaluation.answer_cache import model_digest
 from videochat_r1.evaluation.answers_file import read_answers
 from videochat_r1.evaluation.evaluate import Answered
 from videochat_r1.grpo.log import RunFolder, write_whole
+from videochat_r1.grpo.recipe import compare
 from videochat_r1.grpo.state import data_fingerprint
 from videochat_r1.policy.model import Policy
 from videochat_r1.rollout.base import Engine
@@ -127,8 +128,8 @@ class Runner:
         done = path / "done.json"
         with RunFolder(path, resume=True) as folder:
             facts = _read(done)
-            if facts is not None and facts["of"] != described:
-                what = f"Cell {cell.name}, seed {seed}, was done with another recipe or other scenes."
+            if facts is not None and (changed := _changed(facts["of"], described, recipe)):
+                what = f"Cell {cell.name}, seed {seed}, was done otherwise: {changed}."
                 raise UsageError(what, f"Remove {path}, or choose another folder with --out.")
             parts = Saved(recipe, path)
             if facts is None:
@@ -209,6 +210,14 @@ class Saved:
         if self.parts is None:
             self.parts = load(self.recipe)
         return self.parts
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any], recipe: Recipe) -> str:
+    """In what a cell that is done differs from what it would be now; "" where in nothing. Where files lie is no difference."""
+    changes = [change for change in compare(before["recipe"], recipe.sections()) if change.on_resume != "free"]
+    told = [str(change) for change in changes if change.field != "policy.path" and not change.field.startswith("data.")]
+    told += [f"another {what}" for what, name in (("policy", "policy_files"), ("set of samples", "data")) if before[name] != now[name]]
+    return "; ".join(told)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -72,7 +72,7 @@ def _train(recipe: Recipe, folder: RunFolder, title: str, recipe_file: str, *, a
     changed = _require_same_run(recipe, folder, anyway)
     data = [_read(source) for source in recipe.data]
     test = [sample for source in recipe.test for sample in _read(source, keeps_missing=True)]
-    _require_sound_test(data, test)
+    _require_sound_test(recipe, data, test)
     write_whole(folder.path / "recipe.toml", recipe_toml(recipe).encode())
     quiet_libraries()
     policy, engine, loader = load(recipe)
@@ -131,15 +131,20 @@ def defects_line(report: DefectReport) -> str:
     return f"{report.file}: {report.samples:,} of {report.rows:,} rows used; {', '.join(parts)}" if parts else ""
 
 
-def _require_sound_test(data: Sequence[Sequence[Sample]], test: Sequence[Sample]) -> None:
+def _require_sound_test(recipe: Recipe, data: Sequence[Sequence[Sample]], test: Sequence[Sample]) -> None:
+    """Raises DataError where the test sets share samples or videos with the training sets, unless the recipe knows of it."""
     from videochat_r1.datasets.base.overlap import overlap
     from videochat_r1.evaluation.answers_file import require_different_ids
 
     require_different_ids(test)
-    shared = overlap([sample for samples in data for sample in samples], test)
-    if shared.ids or shared.videos:
-        common = f"{len(shared.ids):,} sample ids and {len(shared.videos):,} videos"
-        say(f"The test sets share {common} with the training sets: their figures say little.")
+    shared = overlap([sample for samples in data for sample in samples], test, by_content=True)
+    if not shared:
+        return
+    if not recipe.train.allow_overlap:
+        names = [", ".join(dict.fromkeys(source.annotations for source in sources)) for sources in (recipe.data, recipe.test)]
+        shared.stop(*names, mend="If they are different videos of the same name, or it is meant: train.allow_overlap = true.")
+    common = f"{len(shared.ids):,} sample ids and {len(shared.videos) + len(shared.contents):,} videos"
+    say(f"The test sets share {common} with the training sets: their figures say little.")
 
 
 def _base_answers(

@@ -84,6 +84,7 @@ class TrainConfig(Section):
     )
     plateau_gain: float = warned(0.0, "what counts as better: at least this much more reward")
     nonfinite_steps: int = warned(3, "batches with non-finite numbers in a row that stop the run", ge=1)
+    allow_overlap: bool = free(False, "train although the test sets share sample ids or videos with what is trained on")
     log_rollouts: bool = free(True, "write every completion to rollouts.jsonl")
 
     @field_validator("betas")

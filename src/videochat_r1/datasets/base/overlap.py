@@ -27,16 +27,15 @@ class Overlap:
     def __bool__(self) -> bool:
         return bool(self.ids or self.videos or self.contents)
 
-    def stop(self, train: str, test: str) -> None:
-        """Raises DataError, naming both files, where anything is shared."""
+    def stop(self, train: str, test: str, mend: str = "") -> None:
+        """Raises DataError, naming both files, where anything is shared. mend: what else a user may do."""
         if not self:
             return
         parts = [f"{len(self.ids):,} sample ids", f"{len(self.videos):,} videos", f"{len(self.contents):,} videos under other names"]
         first = printable(next(iter((*self.ids, *self.videos, *(pair[0] for pair in self.contents)))))
         what = f"{train} and {test} share {', '.join(part for part in parts if not part.startswith('0 '))}; the first: {first}."
-        raise DataError(
-            what, "Figures on data that were trained on say nothing: take a test set that shares no video with the training set."
-        )
+        advice = "Figures on data that were trained on say nothing: take a test set that shares no video with the training set."
+        raise DataError(what, f"{advice} {mend}".rstrip())
 
 
 def overlap(train: Sequence[Sample], test: Sequence[Sample], *, by_content: bool = False) -> Overlap:
