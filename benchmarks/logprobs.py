@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.bench import Budget, Clock, GraphBytes, Record, arguments, begin, ceilings, seconds_of, spread
-from benchmarks.models import GEOMETRIES, Supply
+from benchmarks.models import GEOMETRIES, LARGE, Supply
 from benchmarks.step import MAX_GAP, MEAN_GAP, vars_of
 from benchmarks.ways import forward_flops
 from videochat_r1.policy.attention import Backend
@@ -50,12 +50,13 @@ def main(argv: Sequence[str] | None = None) -> Record:
     parser.add_argument("--prompts", type=int, default=1)
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--lora-rank", type=int, default=None, help="0 trains the language model itself")
-    parser.add_argument("--checkpointing", choices=["on", "off"], default="off")
+    parser.add_argument("--checkpointing", choices=["on", "off"], default=None, help="default on for the released geometries")
     parser.add_argument("--token-budget", type=int, default=16384, help="of a pass with one row a completion")
     parser.add_argument("--runs", type=int, default=5)
     chosen = parser.parse_args(argv)
     device = begin(chosen)
     budget = Budget(chosen.budget_seconds)
+    chosen.checkpointing = chosen.checkpointing or ("on" if chosen.geometry in LARGE else "off")
     settings: dict[str, Any] = {"gradient_checkpointing": chosen.checkpointing == "on"}
     settings |= {} if chosen.lora_rank is None else {"lora_rank": chosen.lora_rank}
     supply = Supply(chosen.geometry, device, seed=chosen.seed, prompt_tokens=chosen.prompt_tokens, **settings)

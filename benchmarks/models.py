@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def _released(name: str, rope: dict[str, Any], **vision: Any) -> Geometry:
     return Geometry(config=config, rows=16, columns=32, text_tokens=172, prompt_tokens=3756, completion_tokens=256, lora_rank=64)
 
 
-def _little(kind: str, *, width: int, layers: int, vocabulary: int, patch: int, rows: int, columns: int, prompt_tokens: int) -> Geometry:
+def _little(kind: str, *, width: int, layers: int, vocabulary: int, patch: int, prompt_tokens: int) -> Geometry:
     """A model that a CPU runs in milliseconds: heads 32 wide, half as many key/value heads, tied embeddings."""
     heads, head = width // 32, 32
     text = {
@@ -114,9 +114,7 @@ def _little(kind: str, *, width: int, layers: int, vocabulary: int, patch: int, 
         vision |= {"tokens_per_second": 2, "window_size": 4 * patch, "fullatt_block_indexes": [1, 3]}
     ids = {name: vocabulary - 14 + SPECIALS.index(token) for name, token in PLACES.items()}
     config = {"model_type": kind, "text_config": text, "vision_config": vision, "tie_word_embeddings": True, **ids}
-    return Geometry(
-        config=config, rows=rows, columns=columns, text_tokens=12, prompt_tokens=prompt_tokens, completion_tokens=6, lora_rank=4
-    )
+    return Geometry(config=config, rows=4, columns=4, text_tokens=12, prompt_tokens=prompt_tokens, completion_tokens=6, lora_rank=4)
 
 
 PLACES = {
@@ -125,16 +123,17 @@ PLACES = {
     "vision_start_token_id": "<|vision_start|>",
     "vision_end_token_id": "<|vision_end|>",
 }
+MINI: dict[str, Any] = {"rows": 8, "columns": 8, "completion_tokens": 78}
 GEOMETRIES: dict[str, Geometry] = {
     "3b": _released("Qwen2.5-VL-3B", QWEN2_5_ROPE, **WINDOWS),
     "7b": _released("Qwen2.5-VL-7B", QWEN2_5_ROPE, **WINDOWS),
     "qwen3-4b": _released("Qwen3-VL-4B", QWEN3_ROPE),
     "qwen3-8b": _released("Qwen3-VL-8B", QWEN3_ROPE),
     # text 128 wide x 4 layers, the size of the shipped model, without its weights
-    "mini": _little("qwen2_5_vl", width=128, layers=4, vocabulary=1500, patch=8, rows=8, columns=8, prompt_tokens=315),
-    "mini-qwen3": _little("qwen3_vl", width=128, layers=4, vocabulary=1500, patch=8, rows=8, columns=8, prompt_tokens=355),
-    "toy": _little("qwen2_5_vl", width=64, layers=2, vocabulary=352, patch=4, rows=4, columns=4, prompt_tokens=40),
-    "toy-qwen3": _little("qwen3_vl", width=64, layers=2, vocabulary=352, patch=4, rows=4, columns=4, prompt_tokens=60),
+    "mini": replace(_little("qwen2_5_vl", width=128, layers=4, vocabulary=1500, patch=8, prompt_tokens=315), **MINI),
+    "mini-qwen3": replace(_little("qwen3_vl", width=128, layers=4, vocabulary=1500, patch=8, prompt_tokens=355), **MINI),
+    "toy": _little("qwen2_5_vl", width=64, layers=2, vocabulary=352, patch=4, prompt_tokens=40),
+    "toy-qwen3": _little("qwen3_vl", width=64, layers=2, vocabulary=352, patch=4, prompt_tokens=60),
 }
 NAMES = (*GEOMETRIES, "small")
 LARGE = ("3b", "7b", "qwen3-4b", "qwen3-8b")

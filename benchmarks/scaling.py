@@ -1,7 +1,7 @@
 """How each phase of our step grows with G, C, P and the number of prompts, with a least-squares fit of what the arithmetic says it should.
 
     python -m benchmarks.scaling                         # 3B geometry around P 3.8k, C 256, G 8, one prompt
-    python -m benchmarks.scaling --geometry small --device cpu
+    python -m benchmarks.scaling --geometry mini --device cpu
 
 One size is changed at a time, the others stay. The fit of each phase is over all points at once, no coefficient below zero:
 

@@ -4,10 +4,10 @@
     python -m benchmarks.trl_images --prompts 4
 
 TRL takes no video, so a clip's moments become images, one for two frames: the tower merges no time there, so tokens and patches are as
-many. Same LoRA, G, C, sampling with the stock `generate`, gradient checkpointing, bf16. Phases are methods of the trainer, each on the
-clock: rollout is _generate; no-grad log-probs are the passes of old policy and reference; policy the loss and its backward pass; and the
-rest (the processor's passes over images, padding, rewards) is what is left of the step. The optimizer's update is not in it. Needs trl
-(1.16), accelerate, datasets."""
+many. Same LoRA, G, C, sampling with the stock `generate`, gradient checkpointing, bf16, and our faster tower. Phases are methods of the
+trainer, each on the clock: rollout is _generate; no-grad log-probs are the passes of old policy and reference; policy the loss and its
+backward pass; the rest (the processor's passes over images, padding, rewards) is what is left of the step. The optimizer's update is not
+in it. Needs trl (1.16), accelerate, datasets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ from benchmarks.models import GEOMETRIES, Geometry, hf_config, moments_of, proce
 from benchmarks.step import vars_of
 from benchmarks.ways import LR, forward_flops, useful_passes
 from videochat_r1.policy.config import PolicyConfig
+from videochat_r1.policy.patches import embed_by_product
 from videochat_r1.policy.released import chat_of
+from videochat_r1.policy.vision_attention import batch_windows
 
 COLUMNS = {
     "beta": lambda row: row["beta"],
@@ -56,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> Record:
     parser.add_argument("--beta", type=float, action="append", help="more than once for more than one; default 0 and 0.04")
     parser.add_argument("--runs", type=int, default=1, help="steps that count, after one that does not")
     parser.add_argument("--lora-rank", type=int, default=None)
+    parser.add_argument("--vision-path", choices=["fast", "stock"], default="fast", help="fast: TRL gets our faster tower too")
     chosen = parser.parse_args(argv)
     device = begin(chosen)
     record = Record("trl_images", chosen, device, chosen.geometry, vars_of(chosen))
@@ -154,6 +157,9 @@ def trainer_of(
     with torch.device(device):
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         model = AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation="sdpa")
+    if chosen.vision_path == "fast":
+        batch_windows(model.model.visual, True)
+        embed_by_product(model.model.visual)
     model.warnings_issued = {}
     rank = chosen.lora_rank or geometry.lora_rank
     lora = LoraConfig(

@@ -91,6 +91,7 @@ class Repeated(Shared):
     """C: every completion is a group of its own, so that the same code shares nothing."""
 
     name, title = "C", "ours, sharing off"
+    rows_at_once = 1 << 30  # in a rollout; halved where memory does not hold them
 
     def step(self, prompts: Sequence[Prompt], clock: Clock, given: Sequence[Sequence[Completion]] | None = None) -> list[list[Completion]]:
         if given is None:
@@ -116,8 +117,17 @@ class Repeated(Shared):
         group = self.settings.group
         rows = [prompt for prompt in prompts for _ in range(group)]
         seeds = [seed_of(self.settings.seed, self.steps, k) for k in range(len(rows))]
-        sampling = Sampling(max_tokens=self.settings.tokens, batch_prompts=len(rows))
-        flat = self.engine.complete(rows, per_prompt=1, sampling=sampling, seeds=seeds, features=self._look(prompts))
+        features, flat = self._look(prompts), None
+        while flat is None:
+            sampling = Sampling(max_tokens=self.settings.tokens, batch_prompts=min(len(rows), self.rows_at_once))
+            try:
+                flat = self.engine.complete(rows, per_prompt=1, sampling=sampling, seeds=seeds, features=features)
+            except torch.OutOfMemoryError:
+                if self.rows_at_once == 1:
+                    raise
+            if flat is None:
+                torch.cuda.empty_cache()
+                self.rows_at_once = max(1, min(len(rows), self.rows_at_once) // 2)
         return [[row[0] for row in flat[k * group : (k + 1) * group]] for k in range(len(prompts))]
 
     def _look(self, prompts: Sequence[Prompt]) -> list[Any]:

@@ -59,8 +59,17 @@ def test_a_budget_that_is_spent_leaves_rows_that_say_so(tmp_path):
     content = run(step, tmp_path, "--prompts", "1", "--group", "2", "--only", "D", "--budget-seconds", "0")
     assert content["rows"] == [
         {"way": "D", "geometry": "toy", "completion_tokens": 6, "prompts": 1, "group": 2, "not_run": "no time left in the budget"}
-        | {"prompt_tokens": 0}
+        | {"asked_prompt_tokens": 40}
     ]
+
+
+def test_what_takes_prompts_one_by_one_is_timed_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(step, "is_quick", lambda supply: False)
+    content = run(step, tmp_path, "--prompts", "1,3", "--group", "2", "--only", "A", "--runs", "1")
+    one, three = content["rows"]
+    assert three["prompts"] == 3 and three["timed_prompts"] == 1
+    assert three["seconds"]["policy"] == 3 * one["seconds"]["policy"] and three["seconds"]["optimizer"] == one["seconds"]["optimizer"]
+    assert three["step_s"] == pytest.approx(sum(three["seconds"].values()))
 
 
 @pytest.mark.parametrize("geometry", ["toy", "toy-qwen3"])
