@@ -422,7 +422,19 @@ def test_the_console_table_fits_eighty_columns(tmp_path: Path) -> None:
     text = screen.file.getvalue()  # type: ignore[attr-defined]
     assert max(map(len, text.splitlines())) <= 80 and "…" not in text
     assert re.search(r"Temporal grounding +31\.4 +29\.3 +55\.1 +91\.2 +\+61\.9", text)
-    assert re.search(r"mIoU +whole video +\[26\.3, 32\.3\] +\[52\.1, 58\.1\] +\[88\.2, 94\.2\] +\(3\.1×\)", text)
+    assert re.search(r"mIoU +whole video +26\.3–32\.3 +52\.1–58\.1 +88\.2–94\.2 +\(3\.1×\)", text)
+
+
+def test_the_console_table_has_room_for_full_marks(tmp_path: Path) -> None:
+    report = trial_report(tmp_path)
+    for model in report.payload["results"].values():
+        for figures in model.values():
+            for name in [name for name in figures if f"{name}_ci95" in figures]:
+                figures |= {name: 100.0, f"{name}_ci95": [100.0, 100.0]}
+    screen = Console(width=80, file=io.StringIO(), force_terminal=False)
+    screen.print(console_table(report))
+    text = screen.file.getvalue()  # type: ignore[attr-defined]
+    assert "Change" in text and re.search(r"100\.0 +100\.0 +100\.0 +\+0\.0", text) and "100.0–100.0" in text
 
 
 class Ticks:

@@ -100,6 +100,11 @@ def describe_environment() -> dict[str, str]:
     return found
 
 
+def _narrow(interval: str) -> str:
+    """An interval in eleven places at most: three of them stand in a line of 80."""
+    return interval.strip("[]").replace(", ", "–")
+
+
 def _console_row(row: Row, task: str, models: list[str]) -> list[Any]:
     from rich.text import Text
 
@@ -107,7 +112,7 @@ def _console_row(row: Row, task: str, models: list[str]) -> list[Any]:
     name = Text.assemble(task_name(task), "\n", (one_line(row.metric, 20), "dim"))
     beside = Text.assemble(best[1].value_text, "\n", (one_line(best[0], 18).replace("_", " "), "dim")) if best else "–"
     figures = [
-        Text.assemble(row.models[model].value_text, "\n", (row.models[model].interval_text, "dim")) if model in row.models else "–"
+        Text.assemble(row.models[model].value_text, "\n", (_narrow(row.models[model].interval_text), "dim")) if model in row.models else "–"
         for model in models
     ]
     return [name, beside, *figures, change_text(row).replace(" (", "\n(")]
