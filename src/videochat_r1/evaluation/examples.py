@@ -80,9 +80,9 @@ GAIN, BEST, WORST, MEDIAN = "largest gain in reward", "highest reward", "lowest 
 
 
 def choose_examples(candidates: Iterable[Example], *, per_task: int = 2, before: str = "base", after: str = "rft") -> tuple[Example, ...]:
-    """Examples of each task by rule, never by taste: the largest gain in total reward from the model `before` to the model `after` (the
-    highest reward where they are one), the lowest reward of the model `after`, then (per_task 3) its median reward. Ties go to the smaller
-    sample id; no sample is taken twice.
+    """Examples of each task by rule, never by taste: the largest gain in reward from the model `before` to the model `after`, what the form
+    earns left aside (the highest reward where they are one), the lowest reward of the model `after`, then (per_task 3) its median reward.
+    Ties go to the smaller sample id; no sample is taken twice.
 
     candidates: one for each held-out sample; their clips may still be None, so that only chosen ones need be decoded. Where one of the two
     models has no answer, the rule uses the other alone. Tasks come in the order of the candidates.
@@ -112,7 +112,7 @@ def chosen_text(examples: Sequence[Example]) -> str:
 def _pick(rule: str, examples: list[Example], before: str, after: str) -> Example:
     reward = {id(example): _total(example, after) for example in examples}
     if rule == GAIN:
-        return max(examples, key=lambda example: reward[id(example)] - _total(example, before))
+        return max(examples, key=lambda example: _for_content(example, after) - _for_content(example, before))
     if rule == BEST:
         return max(examples, key=lambda example: reward[id(example)])
     if rule.startswith(WORST):
@@ -123,6 +123,11 @@ def _pick(rule: str, examples: list[Example], before: str, after: str) -> Exampl
 
 def _total(example: Example, model: str) -> float:
     return example.answers[model].total if model in example.answers else 0.0
+
+
+def _for_content(example: Example, model: str) -> float:
+    """What an answer earned beside its form: one that was only put right in form shows nothing that was learned."""
+    return _total(example, model) - (example.answers[model].rewards.get("format", 0.0) if model in example.answers else 0.0)
 
 
 def pictures(clip: Clip, times_s: Sequence[float]) -> list[Picture]:
