@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.bench import Budget, Clock, GraphBytes, Record, arguments, begin, ceilings, seconds_of, spread
+from benchmarks.bench import Budget, Clock, GraphBytes, Record, arguments, begin, ceilings, listed, seconds_of, spread
 from benchmarks.models import GEOMETRIES, LARGE, Supply
 from benchmarks.step import MAX_GAP, MEAN_GAP, vars_of
 from benchmarks.ways import forward_flops
@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> Record:
     parser.add_argument("--lora-rank", type=int, default=None, help="0 trains the language model itself")
     parser.add_argument("--checkpointing", choices=["on", "off"], default=None, help="default on for the released geometries")
     parser.add_argument("--token-budget", type=int, default=16384, help="of a pass with one row a completion")
+    parser.add_argument("--only", type=listed, default=None, help="comma list of an attention backend, one row a completion, plain")
     parser.add_argument("--runs", type=int, default=5)
     chosen = parser.parse_args(argv)
     device = begin(chosen)
@@ -71,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> Record:
     flops = forward_flops(supply.sizes, [len(prompt) for prompt in prompts], lengths)
     expected = [Tensor.cpu(score) for prompt, group in zip(prompts, completions, strict=True) for score in plainly(supply, prompt, group)]
     for name, scored in ways(supply, prompts, completions, chosen.token_budget).items():
+        if chosen.only and name not in chosen.only:
+            continue
         if not budget.room("way", 1.0):
             record.add({"way": name, "not_run": "no time left in the budget"})
             continue
@@ -133,8 +136,8 @@ def ways(
             for each in group:
                 take(logprobs(policy, prompt, [each]).logprobs)
 
-    named = {f"shared, {backend}": shared(backend) for backend in typing.get_args(Backend)}
-    return {**named, "one row a completion": rows, "plain stock forward": plain}
+    named = {backend: shared(backend) for backend in typing.get_args(Backend)}
+    return {**named, "one row a completion": rows, "plain": plain}
 
 
 def measured(supply: Supply, way: Any, expected: list[Tensor], runs: int, budget: Budget, flops: float) -> dict[str, Any]:
