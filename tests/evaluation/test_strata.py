@@ -9,6 +9,7 @@ from tests.tiny import tiny_sample
 
 from videochat_r1.evaluation.evaluate import Answered
 from videochat_r1.evaluation.strata import BINS, bounds, histograms, overlap, strata, strata_rows
+from videochat_r1.evaluation.tables import headline, rows
 from videochat_r1.types import Answer, Reading
 
 
@@ -56,3 +57,18 @@ def test_overlap_counts_boxes_but_the_given_one_and_what_was_not_read_as_nothing
     assert overlap(sample, half) == pytest.approx(0.5)
     assert overlap(sample, Reading(answer=None, reason="x", format_ok=False)) == 0.0
     assert overlap(tiny_sample(task="video_qa", truth=Answer(choice="A")), half) is None
+
+
+@pytest.mark.parametrize(
+    "before, after, said",
+    [
+        (0.0, 0.0, ("nothing learned", "temporal grounding stays at 0.0 mIoU")),
+        (31.2, 31.2, ("unchanged", "temporal grounding 31.2 mIoU")),
+        (31.2, 31.9, ("kept", "temporal grounding 31.2 → 31.9 mIoU")),
+        (31.2, 60.0, ("lifted", "temporal grounding 31.2 → 60.0 mIoU")),
+    ],
+)
+def test_a_headline_says_what_became_of_a_figure(before, after, said):
+    """Nothing at all once read "Kept 0.0 → 0.0"."""
+    results = {model: {"temporal_grounding": {"mIoU": value, "n": 9}} for model, value in (("base", before), ("rft", after))}
+    assert headline(rows(results, {})) == [said]

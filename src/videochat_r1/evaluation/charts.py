@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from videochat_r1.evaluation.curves import Series
-from videochat_r1.evaluation.legend import MODELS, SPARE_COLOURS, TRIVIAL, look, one_line
+from videochat_r1.evaluation.legend import NAMED, SPARE_COLOURS, TRIVIAL, look, one_line
 from videochat_r1.evaluation.markup import Markup, element
 from videochat_r1.evaluation.strata import Histogram
 from videochat_r1.evaluation.tables import Cell, Row, bars_of
@@ -16,9 +16,9 @@ WIDTH = 340.0
 
 def css_name(model: str, models: Sequence[str]) -> str:
     """The class suffix of a model: its own name for the known three, else its place among the others. Never a text from outside."""
-    if model in MODELS:
+    if model in NAMED:
         return model
-    others = [name for name in models if name not in MODELS]
+    others = [name for name in models if name not in NAMED]
     return f"spare{others.index(model) % len(SPARE_COLOURS) if model in others else 0}"
 
 

@@ -25,7 +25,7 @@ from videochat_r1.policy.prompt import render
 from videochat_r1.rollout.base import Engine, Sampling, seed_of
 from videochat_r1.tasks.base import Asking, Task, consulted, earned, load_task
 from videochat_r1.types import Clip, Prompt, Reading, Sample
-from videochat_r1.video.clips import ClipLoader, prefetch
+from videochat_r1.video.clips import ClipLoader, picture_fps_of, prefetch
 from videochat_r1.video.sampling import window_of
 
 COSTS = ("looks", "prompt_tokens", "video_tokens")
@@ -186,7 +186,7 @@ def units(samples: Sequence[Sample], size: int, tasks: Tasks) -> list[Unit]:
     A unit depends on the samples alone: what has been answered before, and by how many processes, changes none."""
     clips: dict[tuple[object, ...], list[int]] = {}
     for index, sample in enumerate(samples):
-        clips.setdefault((sample.video, tasks[sample.task].seconds(sample), window_of(sample)), []).append(index)
+        clips.setdefault((sample.video, tasks[sample.task].seconds(sample), window_of(sample), picture_fps_of(sample)), []).append(index)
     found: list[Unit] = []
     filled = size
     for clip in clips.values():
@@ -232,7 +232,7 @@ def _key(cache: AnswerCache, ask: Answerer, loader: ClipLoader, task: Task, samp
         {
             "text": task.ask(sample, asking),
             "video": cache.videos(sample.video),
-            "clip": [sampled, task.seconds(sample), window_of(sample)],
+            "clip": [sampled, task.seconds(sample), window_of(sample), picture_fps_of(sample)],
             "settings": dict(ask.settings),
             "seed": seed_of(seed, sample.id),
         }

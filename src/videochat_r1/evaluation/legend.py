@@ -27,8 +27,9 @@ MODELS = {
     "base": Look("Base", "#D07F0C", (3.2, 1.6)),
     "sft": Look("SFT control", "#C032A8", (1.2, 1.2)),
     "rft": Look("Tuned", "#2C6CEE"),
-    "policy": Look("Policy", "#2C6CEE"),  # of an evaluation, which never shows a tuned model beside it
 }
+NAMED = {**MODELS, "policy": Look("Policy", MODELS["rft"].colour)}
+"""All that have names of their own: an evaluation's policy never stands beside a tuned model."""
 SPARE_COLOURS = ("#8C6BB1", "#00868B", "#B5495B", "#6B7A1E")  # for models of a user's own naming
 
 TASK_NAMES = {
@@ -56,9 +57,9 @@ _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\
 
 def look(model: str, models: Iterable[str]) -> Look:
     """The look of one model among those of a report."""
-    if model in MODELS:
-        return MODELS[model]
-    others = [name for name in models if name not in MODELS]
+    if model in NAMED:
+        return NAMED[model]
+    others = [name for name in models if name not in NAMED]
     place = others.index(model) if model in others else 0
     return Look(plain(model, 40), SPARE_COLOURS[place % len(SPARE_COLOURS)], (2.0, 1.0))
 
@@ -66,7 +67,7 @@ def look(model: str, models: Iterable[str]) -> Look:
 def in_order(models: Iterable[str]) -> list[str]:
     """Base, control and tuned model first, in this order; then the others as they come."""
     names = list(models)
-    return [name for name in MODELS if name in names] + [name for name in names if name not in MODELS]
+    return [name for name in NAMED if name in names] + [name for name in names if name not in NAMED]
 
 
 def task_name(task: str) -> str:

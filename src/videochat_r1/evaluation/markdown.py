@@ -188,7 +188,7 @@ def _published(payload: Mapping[str, Any]) -> list[str]:
     body = []
     for system, source in dict.fromkeys((one["system"], one["source"]) for one in found):
         own = {one["metric"]: one["value"] for one in found if (one["system"], one["source"]) == (system, source)}
-        body.append([escaped(system, 60), escaped(source, 90), *(f"{own[name]:g}" if name in own else "–" for name in metrics)])
+        body.append([escaped(system, 60), escaped(source, 90), *(f"{own[name]:.1f}" if name in own else "–" for name in metrics)])
     head = ["System", "Printed in", *(escaped(name, 30) for name in metrics)]
     return ["## Published figures", "As their authors printed them, on the whole data set; not measured here.", _grid(head, body, left=2)]
 

@@ -17,7 +17,7 @@ from videochat_r1.evaluation import charts, legend
 from videochat_r1.evaluation.curves import health_series, phase_seconds, reward_series
 from videochat_r1.evaluation.example_cards import example_card
 from videochat_r1.evaluation.examples import chosen_text
-from videochat_r1.evaluation.legend import MODELS, TRIVIAL, TRUTH, look, one_line, plain, task_name
+from videochat_r1.evaluation.legend import NAMED, TRIVIAL, TRUTH, look, one_line, plain, task_name
 from videochat_r1.evaluation.markup import Markup, element, join
 from videochat_r1.evaluation.strata import histograms, strata_rows
 from videochat_r1.evaluation.tables import (
@@ -90,7 +90,7 @@ def _resource(name: str) -> str:
 
 def _style() -> str:
     """The style sheet, with the legend's colours: a class `fill-`, `line-` and a swatch for each answerer."""
-    colours = {"truth": TRUTH.colour, "trivial": TRIVIAL.colour, **{name: item.colour for name, item in MODELS.items()}}
+    colours = {"truth": TRUTH.colour, "trivial": TRIVIAL.colour, **{name: item.colour for name, item in NAMED.items()}}
     colours |= {f"spare{place}": colour for place, colour in enumerate(legend.SPARE_COLOURS)}
     variables = "".join(f"--{name}:{colour};" for name, colour in colours.items())
     rules = "".join(
@@ -133,7 +133,10 @@ def _tile(of_task: Sequence[Row], results: Mapping[str, Any]) -> Markup:
         big = [known[0].value_text if known else "–"]
         interval = known[0].interval_text if known else ""
     best = row.best_trivial
-    warning = f"Not above the best trivial answer, {best[1].value_text}." if best and beats_trivial(row) is False else None
+    figure = row.change[3] if row.change else known[0] if known else None
+    higher = best and figure and (figure.value or 0.0) > (best[1].value or 0.0)
+    lies = "Not clearly above" if higher else "Not above"
+    warning = f"{lies} the best trivial answer, {best[1].value_text}." if best and beats_trivial(row) is False else None
     also = [f"{one_line(other.metric, 40)} {_before_after(other)}" for other in of_task[1:]]
     size = sizes_text(results, row.task)
     return element(
@@ -258,7 +261,7 @@ def _strata(payload: Mapping[str, Any]) -> Markup | None:
     )
     about = (
         "How the answers' overlap with the truth (IoU of spans as sets, mean IoU of boxes that were not given) is spread; one that could "
-        "not be read counts at 0. Then a task's figure by length, with 95 % intervals and the number of samples of each part."
+        "not be read counts at 0. Then a task's figure by length, with 95\u00a0% intervals and the number of samples of each part."
     )
     drawn = [
         element(
@@ -286,12 +289,16 @@ def _published(payload: Mapping[str, Any]) -> Markup | None:
         return None
     metrics = list(dict.fromkeys(one["metric"] for one in found))
     head = [element("th", "System", scope="col"), *(element("th", one_line(name, 30), class_="figure", scope="col") for name in metrics)]
-    head.append(element("th", "Printed in", scope="col"))
+    head.append(element("th", "Printed in", scope="col", class_="after-figures"))
     body = []
     for system, source in dict.fromkeys((one["system"], one["source"]) for one in found):
         own = {one["metric"]: one["value"] for one in found if (one["system"], one["source"]) == (system, source)}
-        cells = [element("td", f"{own[name]:g}" if name in own else "–", class_="figure") for name in metrics]
-        body.append(element("tr", element("th", one_line(system, 60), scope="row"), cells, element("td", one_line(source, 90))))
+        cells = [element("td", f"{own[name]:.1f}" if name in own else "–", class_="figure") for name in metrics]
+        body.append(
+            element(
+                "tr", element("th", one_line(system, 60), scope="row"), cells, element("td", one_line(source, 90), class_="after-figures")
+            )
+        )
     about = (
         "As their authors printed them, on the whole data set; not measured here. The same model's figure moves by tens of points with "
         "frames, pixels and the way answers are read: only figures of one command compare."

@@ -220,7 +220,8 @@ def levels_figure(table: Sequence[tuple[str, Row]]) -> Figure:
         axes.set_ylim(0, 103)
         axes.grid(axis="y")
         axes.set_axisbelow(True)
-        axes.set_title(f"{_short(task_name(key[0]), 24)} · {_short(key[1], 14)}")
+        title = f"{_short(task_name(key[0]), 22)} · {_short(key[1], 24)}"
+        axes.set_title(title, fontsize=8.5 if len(title) < 36 else 6.8)
     everyone = in_order(dict.fromkeys(model for _, row in table for model in row.models))
     _legend_below(figure, [look(model, everyone) for model in everyone], trivial=any(row.trivial for _, row in table))
     return figure

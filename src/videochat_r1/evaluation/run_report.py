@@ -16,6 +16,7 @@ from videochat_r1.evaluation.strata import strata
 if TYPE_CHECKING:
     from videochat_r1.evaluation.evaluate import Answered
     from videochat_r1.evaluation.record import Record
+    from videochat_r1.section import Section
     from videochat_r1.types import Sample
     from videochat_r1.video.clips import ClipLoader
 
@@ -79,7 +80,7 @@ def evaluation_report(record: Record, samples: Sequence[Sample], loader: ClipLoa
     from dataclasses import asdict
 
     options = record.options
-    asked = f"{options['policy']} on {Path(str(record.source['annotations'])).name} ({record.source['name']})"
+    asked = f"{policy_name(str(options['policy']))} on {Path(str(record.source['annotations'])).name} ({record.source['name']})"
     order = {model: record.answered[model] for model in ("base", "policy") if model in record.answered}
     spent = sum(found.get("seconds", 0.0) * found["n"] for model in order for found in record.results[model].values())
     return assemble_report(
@@ -96,11 +97,27 @@ def evaluation_report(record: Record, samples: Sequence[Sample], loader: ClipLoa
     )
 
 
+def policy_name(path: str) -> str:
+    """What to call a policy in a title: the last two parts of its path, or the built-in model by its name."""
+    from videochat_r1.evaluation.manner import SMALL
+    from videochat_r1.small import SMALL_MODEL
+
+    return SMALL if Path(path) == SMALL_MODEL else "/".join(Path(path).parts[-2:])
+
+
 def _evaluation_notes(options: Mapping[str, Any], compared: Mapping[str, Any]) -> list[str]:
-    """How it was asked, and what the paired tests say."""
+    """How it was asked (what makes an answer, not what makes it quick), and what the paired tests say."""
+    from videochat_r1.rollout.base import RolloutConfig
+    from videochat_r1.tasks.base import Asking
+    from videochat_r1.video.sampling import VideoConfig
+
     notes = []
-    for name in ("asking", "video", "rollout"):
-        notes.append(f"{name}: " + ", ".join(f"{key} {value}" for key, value in options[name].items()))
+    sections: dict[str, type[Section]] = {"asking": Asking, "video": VideoConfig, "rollout": RolloutConfig}
+    for name, section in sections.items():
+        fields = {key: value for key, value in options[name].items() if key in section.model_fields and value not in ([], {}, "")}
+        extras = {key: section.model_fields[key].json_schema_extra for key in fields}
+        said = [f"{key} {fields[key]}" for key, extra in extras.items() if isinstance(extra, dict) and extra.get("on_resume") == "refused"]
+        notes.append(f"{name.capitalize()}: {', '.join(said)}.")
     for task, one in compared.items():
         said = []
         for metric, found in one["metrics"].items():

@@ -27,7 +27,7 @@ RAW_TASK = str(Path(__file__).with_name("raw.py"))
 VIDEO_ENDINGS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".ts")
 
 
-class VideoChatR1(lmms):  # type: ignore[misc]
+class VideoChatR1(lmms):
     """model_args: pretrained (as --policy takes it), and any field of a recipe's [video] and [asking] by its name, such as fps=2,
     total_pixels=2809856, order=video_first; device, dtype, batch_size, max_new_tokens where a task says none."""
 
