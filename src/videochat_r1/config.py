@@ -23,6 +23,7 @@ from videochat_r1.judge.config import JudgeConfig
 from videochat_r1.policy.config import PolicyConfig
 from videochat_r1.rollout.base import RolloutConfig
 from videochat_r1.section import Section, refused, warned
+from videochat_r1.small import SMALL_MODEL
 from videochat_r1.tasks.base import Asking, chosen_rewards, load_task, short_name
 from videochat_r1.video.sampling import VideoConfig
 
@@ -186,6 +187,8 @@ def _path(section: str, field: str, text: str, folder: Path) -> str:
     if not text or ((section, field) in PLUGINS and not text.endswith(".py")):
         return text
     whole = os.path.normpath(folder / os.path.expanduser(text))
+    if (section, field, text) == ("policy", "path", "small") and not os.path.isdir(whole):
+        return str(SMALL_MODEL)
     if (section, field) == ("policy", "path") and not text.startswith((".", "/", "~")) and not os.path.isdir(whole):
         return text
     return whole

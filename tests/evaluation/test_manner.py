@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from videochat_r1.config import read_recipe
 from videochat_r1.errors import UsageError
 from videochat_r1.evaluation.manner import manner_of, told, with_manner
 from videochat_r1.rollout.base import RolloutConfig
@@ -48,3 +49,10 @@ def test_the_command_line_goes_first_and_what_does_not_fit_is_said():
     assert with_manner(given, {"max_frames": 12}).min_frames == 10
     with pytest.raises(UsageError, match="min_frames"):
         with_manner(given, {"max_frames": 8})
+
+
+def test_a_recipe_may_name_the_built_in_model(tmp_path):
+    (tmp_path / "r.toml").write_text('[policy]\npath = "small"\n[[data]]\nname = "jsonl"\nannotations = "a.jsonl"\n')
+    assert read_recipe(tmp_path / "r.toml").policy.path == str(SMALL_MODEL)
+    (tmp_path / "small").mkdir()
+    assert read_recipe(tmp_path / "r.toml").policy.path == str(tmp_path / "small"), "a folder of that name goes first"

@@ -428,9 +428,9 @@ def test_the_console_table_fits_eighty_columns(tmp_path: Path) -> None:
 def test_the_console_table_has_room_for_full_marks(tmp_path: Path) -> None:
     report = trial_report(tmp_path)
     for model in report.payload["results"].values():
-        for figures in model.values():
-            for name in [name for name in figures if f"{name}_ci95" in figures]:
-                figures |= {name: 100.0, f"{name}_ci95": [100.0, 100.0]}
+        for of_task in model.values():
+            for name in [name for name in of_task if f"{name}_ci95" in of_task]:
+                of_task |= {name: 100.0, f"{name}_ci95": [100.0, 100.0]}
     screen = Console(width=80, file=io.StringIO(), force_terminal=False)
     screen.print(console_table(report))
     text = screen.file.getvalue()  # type: ignore[attr-defined]
