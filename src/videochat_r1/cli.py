@@ -129,7 +129,8 @@ def _command(tokens: Sequence[str]) -> str | None:
 
 def _overview(word: str) -> str:
     lines = ["usage: videochat-r1 COMMAND [options]", ""]
-    lines += [f"  {name:<14} {what}" for name, what in COMMANDS.items() if name.startswith(word)]
+    width = max(map(len, COMMANDS))
+    lines += [f"  {name:<{width}}  {what}" for name, what in COMMANDS.items() if name.startswith(word)]
     lines += ["", "videochat-r1 COMMAND --help lists its options."]
     lines += ["Exit codes: 0 done, 2 usage or recipe, 3 data, 4 environment, 5 interrupted and resumable, 6 numerical stop."]
     return "\n".join(lines) + "\n"
