@@ -161,9 +161,19 @@ def _warnings_held(debug: bool) -> Iterator[None]:
     if debug:
         yield
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    # PyTorch warns in its log of enumerations of torchao, where that is installed. It sets its loggers' levels itself, and leaves filters.
+    log = logging.getLogger("torch.utils._pytree")
+    log.addFilter(_is_error)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.removeFilter(_is_error)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 if __name__ == "__main__":

@@ -11,5 +11,5 @@ def quiet_libraries() -> None:
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    for name in ("huggingface_hub", "peft", "accelerate", "torch.utils._pytree"):
+    for name in ("huggingface_hub", "peft", "accelerate"):
         logging.getLogger(name).setLevel(logging.ERROR)
