@@ -103,7 +103,7 @@ class Sight:
         """Keep the frames of a plan that were decoded elsewhere."""
         start_s = _start_of(plan)
         for key, second, frame_CHW in zip(self._keys(info, plan), clip.times_s, clip.frames_NCHW, strict=True):
-            self._frames.put(key, (start_s + second, frame_CHW), frame_CHW.numel())
+            self._frames.put(key, (start_s + second, frame_CHW.clone()), frame_CHW.numel())  # a view would hold the whole clip
         self._count(frames_decoded=len(clip.times_s))
 
     def _keys(self, info: VideoInfo, plan: FramePlan) -> list[Hashable]:
@@ -155,7 +155,8 @@ class Sight:
         for features, own in zip(seen, of_prompt.values(), strict=True):
             embeds = features.embeds_VD.chunk(len(own))
             deep = [layer.chunk(len(own)) for layer in features.deepstack_VD]
-            parts += [VisionFeatures(embeds_VD=each, deepstack_VD=tuple(layer[k] for layer in deep)) for k, each in enumerate(embeds)]
+            for moment, each in enumerate(embeds):  # copies: a view would hold the features of all moments
+                parts.append(VisionFeatures(embeds_VD=each.clone(), deepstack_VD=tuple(layer[moment].clone() for layer in deep)))
         return parts
 
     def _count(self, **more: int) -> None:
