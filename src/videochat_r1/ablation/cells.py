@@ -8,6 +8,7 @@ A second run in the folder skips what is done, and goes on inside of a cell from
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -75,8 +76,11 @@ class Runner:
 
     def run(self, cells: Sequence[Cell], seeds: Sequence[int]) -> tuple[Scenes, Base, list[Trained]]:
         """Every cell with every seed. Raises what training and answering raise; what is done by then stays."""
-        self.scenes = self._drawn()
-        base = self._base(any(cell.switched for cell in cells))
+        self.out.mkdir(parents=True, exist_ok=True)
+        with open(self.out / "shared.lock", "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # several processes may share the folder, each with cells of its own
+            self.scenes = self._drawn()
+            base = self._base(any(cell.switched for cell in cells))
         trained = []
         for number, cell in enumerate(cells, start=1):
             for seed in seeds:
