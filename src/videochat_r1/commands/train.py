@@ -141,8 +141,8 @@ def _require_sound_test(recipe: Recipe, data: Sequence[Sequence[Sample]], test: 
     if not shared:
         return
     if not recipe.train.allow_overlap:
-        names = [", ".join(dict.fromkeys(source.annotations for source in sources)) for sources in (recipe.data, recipe.test)]
-        shared.stop(*names, mend="If they are different videos of the same name, or it is meant: train.allow_overlap = true.")
+        train, tested = (", ".join(dict.fromkeys(source.annotations for source in sources)) for sources in (recipe.data, recipe.test))
+        shared.stop(train, tested, mend="If they are different videos of the same name, or it is meant: train.allow_overlap = true.")
     common = f"{len(shared.ids):,} sample ids and {len(shared.videos) + len(shared.contents):,} videos"
     say(f"The test sets share {common} with the training sets: their figures say little.")
 
