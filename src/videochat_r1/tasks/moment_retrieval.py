@@ -3,8 +3,9 @@
 The prompt is that of VideoChat-R1.5 (arXiv:2509.21100), its grounding prompt for several spans. The figures are QVHighlights' (Lei et al.
 2021, arXiv:2107.09609, standalone_eval of github.com/jayleicn/moment_detr): R1@m, the share of queries whose first moment has an IoU of m
 or more with any true one; mAP over IoU 0.5 to 0.95; the mAP of short (at most 10 s), middle (30 s) and long (150 s) true moments, each
-over the queries that have some (named moments of other lengths are wrong there, so that a perfect answer can be below 100). mIoU is that of all seconds named with all true seconds. A query without an answer scores 0 in all of them,
-where the official code leaves it out of mAP."""
+over the queries that have some (named moments of other lengths are wrong there, so that a perfect answer can be below 100). mIoU is that
+of all seconds named with all true seconds. A query without an answer scores 0 in all of them, where the official code leaves it out of
+mAP."""
 
 from __future__ import annotations
 

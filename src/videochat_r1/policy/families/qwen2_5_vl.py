@@ -21,10 +21,10 @@ class Qwen2_5_VL(Family):
     """Stock classes of model type qwen2_5_vl.
 
     Time. The stock model takes one number a video, the seconds from one temporal patch to the next, and puts patch k at tick
-    floor(tokens_per_second * k * seconds). We take the true second of each patch's first frame, counted from the source's first frame, in the
-    place of k * seconds. For frames at even distances from 0.0 the ticks are the same; for others (variable frame rate, seconds that a task
-    asks for, a second look at a part of the video) every patch still stands at its own second, which the stock model's one number cannot
-    say."""
+    floor(tokens_per_second * k * seconds). We take the true second of each patch's first frame, counted from the source's first
+    frame, in the place of k * seconds. For frames at even distances from 0.0 the ticks are the same; for others (variable frame rate,
+    seconds that a task asks for, a second look at a part of the video) every patch still stands at its own second, which the stock
+    model's one number cannot say."""
 
     model_types = ("qwen2_5_vl",)
     chat_template = (
