@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import statistics
 import sys
 import time
@@ -206,7 +207,7 @@ class Record:
         self.began = time.perf_counter()
         self.content: dict[str, Any] = {
             "benchmark": name,
-            "command": " ".join([f"python -m benchmarks.{name}", *_argv()]),
+            "command": f"python -m benchmarks.{name} {shlex.join(_argv())}".rstrip(),
             "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
             "card": card(device),
             "versions": versions(),

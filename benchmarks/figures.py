@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--picture", type=Path, default=PICTURE)
     chosen = parser.parse_args(argv)
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(chosen.results.glob("*.json"))}
+    found = {name: content for name, content in found.items() if content["rows"]}
     before = chosen.page.read_text(encoding="utf-8")
     after = filled(before, found)
     if chosen.check:

@@ -218,7 +218,9 @@ def described(
     drawn = sum(map(sum, lengths))
     flops = forward_flops(supply.sizes, [len(prompt) for prompt in prompts], lengths)
     train_s = seconds.get("reference", 0.0) + seconds["policy"]
-    passes = useful_passes(has_reference="reference" in seconds, is_adapter=supply.policy.adapted)
+    passes = useful_passes(
+        has_reference="reference" in seconds, is_adapter=supply.policy.adapted, recomputes=supply.policy.config.gradient_checkpointing
+    )
     steps = max(max(group) for group in lengths)
     width = 4 if supply.policy.dtype == torch.float32 else 2
     read = decode_bytes(supply.sizes, [len(prompt) for prompt in prompts], settings.group, steps, width)

@@ -93,7 +93,7 @@ def one_row(beta: float, chosen: Any, device: torch.device, at_best: dict[str, A
     prompt_tokens = trainer.prompt_tokens
     flops = forward_flops(geometry.sizes, [prompt_tokens] * chosen.prompts, [[tokens] * chosen.group] * chosen.prompts)
     train_s = seconds.get("scores", 0.0) + seconds["policy"]
-    passes = useful_passes(has_reference=beta > 0, is_adapter=True)
+    passes = useful_passes(has_reference=beta > 0, is_adapter=True, recomputes=True)
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": tokens,

@@ -307,10 +307,10 @@ def forward_flops(sizes: Sizes, prompts: Sequence[int], completions: Sequence[Se
     return total
 
 
-def useful_passes(*, has_reference: bool, is_adapter: bool) -> dict[str, float]:
-    """Forward passes that a reference and a policy pass amount to: `counted` takes a backward for two and a recomputation for one, as the
-    target of 45 % does; `needed` leaves out recomputation and, where an adapter is trained, the frozen weights' gradients."""
-    return {"counted": float(has_reference) + 4.0, "needed": float(has_reference) + (2.0 if is_adapter else 3.0)}
+def useful_passes(*, has_reference: bool, is_adapter: bool, recomputes: bool) -> dict[str, float]:
+    """Forward passes that a reference and a policy pass amount to: `counted` takes a backward for two, and one more where layers are
+    computed again, as the target of 45 % does; `needed` leaves out that one and, where an adapter is trained, the frozen weights'."""
+    return {"counted": has_reference + 3.0 + recomputes, "needed": has_reference + (2.0 if is_adapter else 3.0)}
 
 
 def decode_bytes(sizes: Sizes, prompts: Sequence[int], group: int, tokens: int, bytes_each: int) -> float:
