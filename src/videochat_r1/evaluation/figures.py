@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videochat_r1.errors import DataError
+from videochat_r1.evaluation.groups import with_groups
 from videochat_r1.tasks.base import Derived, Task
 from videochat_r1.types import Reading, Sample
 
@@ -26,19 +27,20 @@ def figures(task: Task, samples: Sequence[Sample], readings: Sequence[Reading], 
     """Every metric of a task in per cent, with its interval: {"mIoU": 58.2, "mIoU_ci95": [57.1, 59.3], ..., "n": 3720, "unparsed": 12}.
 
     readings: one a sample, in the same order; one without an answer scores what the metric gives it (nothing) and stays in the denominator.
-    resamples: of the videos; 0 leaves the intervals out. A metric whose denominators are all 0.0 is left out.
+    resamples: of the videos; 0 leaves the intervals out. Samples that say what groups they belong to also give the figures of each, and
+    the mean over sub-tasks (groups.py): "accuracy/short", "accuracy_macro". A metric whose denominators are all 0.0 is left out.
     Where the task rests on a judge, "unjudged" says how many answers it could not judge: the figures are about the others.
     Raises DataError where there is no sample, and where a sample's truth is at fault."""
     if not samples:
         raise DataError("There is no sample to score.", "Check the annotation file with `videochat-r1 data check`.")
     if len(samples) != len(readings):
         raise ValueError(f"{len(samples)} samples and {len(readings)} readings")
-    shares_NM2 = _shares(task, samples, readings)
+    names, shares_NM2, means = with_groups(tuple(task.metrics), _shares(task, samples, readings), samples)
     sums_VM2 = by_video(shares_NM2, [sample.video for sample in samples])
     totals_M2 = sums_VM2.sum(axis=0)
     spread_RM2 = resampled(sums_VM2, resamples, seed) if resamples else np.zeros((0, *totals_M2.shape))
     found: dict[str, Any] = {}
-    for index, name in enumerate(task.metrics):
+    for index, name in enumerate(names):
         numerator, denominator = totals_M2[index]
         if denominator == 0.0:
             continue
@@ -47,10 +49,26 @@ def figures(task: Task, samples: Sequence[Sample], readings: Sequence[Reading], 
         drawn = drawn[drawn[:, 1] > 0.0]
         if len(drawn):
             found[f"{name}_ci95"] = [float(bound) for bound in np.percentile(100.0 * drawn[:, 0] / drawn[:, 1], INTERVAL)]
+    for name, places in means.items():
+        found |= _mean_of_groups(name, totals_M2[places], spread_RM2[:, places])
     for name, derived in task.derived.items():
         found |= _derived(name, derived, task, found, spread_RM2)
     found |= {"n": len(samples), "unparsed": sum(reading.answer is None for reading in readings)}
     return found if task.consult is None else {**found, "unjudged": sum(map(is_unjudged, readings))}
+
+
+def _mean_of_groups(name: str, totals_G2: NDArray[np.float64], spread_RG2: NDArray[np.float64]) -> dict[str, Any]:
+    """{name: the unweighted mean of the groups' figures in per cent, name_ci95: its interval}; a group that no sample counts for, as a
+    resample may have, is left out of the mean. Nothing where no group counts."""
+    drawn_RG2 = np.concatenate((totals_G2[None], spread_RG2))
+    is_counted_RG = drawn_RG2[..., 1] > 0.0
+    figures_RG = 100.0 * drawn_RG2[..., 0] / np.where(is_counted_RG, drawn_RG2[..., 1], 1.0) * is_counted_RG
+    counted_R = is_counted_RG.sum(axis=1)
+    if counted_R[0] == 0:
+        return {}
+    means_R = figures_RG.sum(axis=1)[counted_R > 0] / counted_R[counted_R > 0]
+    interval = {f"{name}_ci95": [float(bound) for bound in np.percentile(means_R[1:], INTERVAL)]} if len(means_R) > 1 else {}
+    return {name: float(means_R[0]), **interval}
 
 
 def is_unjudged(reading: Reading) -> bool:
