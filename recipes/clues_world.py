@@ -49,7 +49,9 @@ from videochat_r1.world.questions import sample, video_lessons, when_lesson
 from videochat_r1.world.render import FULL_SIDE_PX, render
 from videochat_r1.world.scenes import Scene, draw
 
-SHORT_S = 3.0
+LENGTHS_S = {"easy": 8.0, "long": 16.0}
+SHORT_S = {"easy": 2.0, "long": 3.0}
+"""Of the event that is asked about, at most."""
 ASKING = Asking(order="video_first")
 GREEDY = Sampling(temperature=0.0, max_tokens=48, batch_prompts=32)
 CHOSEN = CluesConfig(
@@ -58,58 +60,62 @@ CHOSEN = CluesConfig(
     first_pixels=0.25,
     clue_fps=2.0,
     context_share=0.0,
-    min_window_s=3.0,
+    min_window_s=2.0,
+    pad_s=0.5,
+    pad_gaps=0.5,
     without_clue="again",
     gate="last",
 )
 """Chosen on the split `tune`."""
 
 
-def short_scenes(split: str, seed: int, count: int) -> list[Scene]:
-    """Long scenes whose asked thing is there for SHORT_S at most. Different splits share no scene."""
+def short_scenes(level: str, split: str, seed: int, count: int) -> list[Scene]:
+    """Scenes whose asked thing is there for SHORT_S at most. Different splits share no scene."""
     found, number = [], 0
     while len(found) < count:
-        scene = draw("long", f"clues-{split}-{seed}", number, whole=False)
-        found += [scene] if scene.target.leaves_s - scene.target.appears_s <= SHORT_S else []
+        scene = draw(level, f"clues-{split}-{seed}", number, whole=False)
+        found += [scene] if scene.target.leaves_s - scene.target.appears_s <= SHORT_S[level] else []
         number += 1
     return found
 
 
-FILE = VideoInfo(
-    path="drawn",
-    container="mov",
-    codec="h264",
-    width=FULL_SIDE_PX,
-    height=FULL_SIDE_PX,
-    rotation=0,
-    mirrored=False,
-    frames=16 * FPS,
-    fps=float(FPS),
-    duration_s=16.0,
-    last_s=16.0 - 1 / FPS,
-)
-"""What is known of every filmed scene."""
+def file_of(level: str) -> VideoInfo:
+    """What is known of every filmed scene of a level."""
+    return VideoInfo(
+        path="drawn",
+        container="mov",
+        codec="h264",
+        width=FULL_SIDE_PX,
+        height=FULL_SIDE_PX,
+        rotation=0,
+        mirrored=False,
+        frames=int(LENGTHS_S[level] * FPS),
+        fps=float(FPS),
+        duration_s=LENGTHS_S[level],
+        last_s=LENGTHS_S[level] - 1 / FPS,
+    )
 
 
 def view(scene: Scene, geometry: Geometry, rng: random.Random) -> FramePlan:
     """A scene as one look or a closer look would show it: evenly with 8 to 32 frames, small or large, or a window around its event at two
     frames a second."""
+    info = file_of(scene.level)
     if rng.random() < 0.6:
         pixels = SMALL_VIDEO.max_pixels // rng.choice((1, 4))
-        bounds = {"max_pixels": pixels, "max_tokens": rng.choice((4, 6, 8, 16)) * (pixels // geometry.factor**2)}
-        return plan_frames(FILE, SMALL_VIDEO.model_copy(update=bounds), geometry)
+        bounds = {"max_pixels": pixels, "max_tokens": rng.choice((2, 3, 4, 5, 6, 8, 10)) * (pixels // geometry.factor**2)}
+        return plan_frames(info, SMALL_VIDEO.model_copy(update=bounds), geometry)
     start_s, end_s = scene.target.span
-    window = (max(start_s - rng.uniform(0.0, 2.5), 0.0), min(end_s + rng.uniform(0.0, 2.5), FILE.duration_s))
-    moments, patch = rng.randint(3, 8), geometry.temporal_patch
-    times_s = look_seconds([window], FILE.duration_s, fps=2.0, moments=moments, context_share=0.0, patch=patch)
-    return plan_at(FILE, SMALL_VIDEO, geometry, tuple(round(min(second, FILE.last_s) * FPS) / FPS for second in times_s), max_tokens=2**20)
+    window = (max(start_s - rng.uniform(0.0, 1.2), 0.0), min(end_s + rng.uniform(0.0, 1.2), info.duration_s))
+    moments, patch = rng.randint(2, 6), geometry.temporal_patch
+    times_s = look_seconds([window], info.duration_s, fps=2.0, moments=moments, context_share=0.0, patch=patch)
+    return plan_at(info, SMALL_VIDEO, geometry, tuple(round(min(second, info.last_s) * FPS) / FPS for second in times_s), max_tokens=2**20)
 
 
 def lessons_of(scene: Scene, plan: FramePlan, rng: random.Random) -> list[tuple[str, str]]:
     """(question, true answer): the task's own, and when the thing comes and goes; of an even view also second by second."""
     grounding = load_task("temporal_grounding")
     asked = sample("temporal_grounding", scene, "")
-    kinds = ["first", "last"] + (["presence"] if plan.times_s[-1] - plan.times_s[0] > 0.9 * FILE.last_s else [])
+    kinds = ["first", "last"] + (["presence"] if plan.times_s[-1] - plan.times_s[0] > 0.9 * scene.duration_s else [])
     others = [(one.question, one.answer) for one in video_lessons(replace(scene, things=scene.things[:1]), rng) if one.kind in kinds]
     when = when_lesson(scene)
     return [(grounding.ask(asked, ASKING), grounding.write(asked.truth, ASKING)), (when.question, when.answer), *others]
@@ -120,7 +126,7 @@ def pupil_view(policy: Policy, scene: Scene, rng: random.Random) -> tuple[Prompt
     plan = view(scene, policy.geometry, rng)
     frames = render(scene, plan.times_s, plan.height_px)
     size = (FULL_SIDE_PX, FULL_SIDE_PX)
-    clip = Clip(frames_NCHW=frames, times_s=plan.times_s, duration_s=FILE.duration_s, source_size=size, path=scene.id)
+    clip = Clip(frames_NCHW=frames, times_s=plan.times_s, duration_s=scene.duration_s, source_size=size, path=scene.id)
     prompt = render_text(policy, "", clip, order="video_first", sample_id=scene.id)
     video_end = int((prompt.ids_P == policy.hf_config.vision_end_token_id).nonzero()[-1]) + 1
     turn = policy.tokenizer.decode(prompt.ids_P[video_end:].tolist(), skip_special_tokens=False)
@@ -135,7 +141,7 @@ def pupil_view(policy: Policy, scene: Scene, rng: random.Random) -> tuple[Prompt
     return prompt, tails, answers
 
 
-def teach(out: Path, steps: int, seed: int, videos: int = 16, lr: float = 1e-3) -> Path:
+def teach(out: Path, level: str, steps: int, seed: int, videos: int = 16, lr: float = 8e-4) -> Path:
     """The small model after `steps` of gold answers on views of drawn scenes, each seen once; its folder."""
     policy = load_policy(PolicyConfig(path=str(SMALL_MODEL), train_vision=True), keep_reference=False)
     weights = list(policy.parameters().values())
@@ -146,7 +152,7 @@ def teach(out: Path, steps: int, seed: int, videos: int = 16, lr: float = 1e-3) 
     began = time.monotonic()
     for step in range(steps):
         rng = random.Random(f"{seed}/{step}")
-        scenes = [draw("long", f"clues-taught-{seed}", step * videos + number, whole=False) for number in range(videos)]
+        scenes = [draw(level, f"clues-taught-{seed}", step * videos + number, whole=False) for number in range(videos)]
         prompts, tails, answers = zip(*(pupil_view(policy, scene, rng) for scene in scenes), strict=True)
         scores = shared_logprobs(policy, prompts, tails, policy.vision(prompts))
         told = [
@@ -231,19 +237,20 @@ def main(arguments: Sequence[str]) -> int:
     reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     reader.add_argument("--out", type=Path, required=True)
     reader.add_argument("--policy", default="")
+    reader.add_argument("--level", choices=tuple(LENGTHS_S), default="long")
     reader.add_argument("--split", choices=("tune", "test"), default="test")
     reader.add_argument("--scenes", type=int, default=200)
-    reader.add_argument("--steps", type=int, default=500, help="of teaching, 16 scenes each")
-    reader.add_argument("--budgets", default="64,96,128")
+    reader.add_argument("--steps", type=int, default=240, help="of teaching, 16 scenes each")
+    reader.add_argument("--budgets", default="48,64,80")
     reader.add_argument("--seed", type=int, default=0)
     for name, field in CluesConfig.model_fields.items():
         reader.add_argument(f"--{name.replace('_', '-')}", type=type(field.default), default=getattr(CHOSEN, name))
     options = reader.parse_args(arguments)
     quiet_libraries()
-    taught = options.policy or str(teach(options.out, options.steps, options.seed))
+    taught = options.policy or str(teach(options.out, options.level, options.steps, options.seed))
     looks = CluesConfig(**{name: getattr(options, name) for name in CluesConfig.model_fields})
     policy = load_policy(PolicyConfig(path=taught), keep_reference=False)
-    scenes = short_scenes(options.split, options.seed, options.scenes)
+    scenes = short_scenes(options.level, options.split, options.seed, options.scenes)
     samples = film_samples([(scene, "temporal_grounding") for scene in scenes], options.out / "videos")
     rows = table(policy, samples, [int(part) for part in options.budgets.split(",")], looks, options.seed)
     (options.out / f"clues_{options.split}.json").write_text(json.dumps({"looks": looks.model_dump(), "rows": rows}, indent=1) + "\n")

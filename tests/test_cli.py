@@ -63,8 +63,8 @@ def test_help_of_train_lists_every_field_of_a_recipe(capsys):
     "tokens, said",
     [
         (["trian"], "Did you mean train?"),
-        (["data"], "data check or data convert"),
-        (["data", "chek"], "data check or data convert"),
+        (["data"], "data check, data convert or data difficulty"),
+        (["data", "chek"], "data check, data convert or data difficulty"),
         (["score", "p.jsonl", "--datset", "x"], "Did you mean --dataset?"),
         (["train", "r.toml", "--dry-runn"], "Did you mean --dry-run?"),
         (["train"], "RECIPE.toml is missing"),

@@ -19,7 +19,7 @@ def sections():
     """Every Section of the package, wherever it is."""
     found = {}
     for module in pkgutil.walk_packages(videochat_r1.__path__, "videochat_r1."):
-        if module.name.endswith("__main__"):
+        if module.name.endswith(("__main__", "evaluation.lmms_eval.model")):  # the latter needs lmms-eval, which no extra of ours brings
             continue
         for _, each in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             if issubclass(each, Section) and each is not Section and each.__module__.startswith("videochat_r1."):

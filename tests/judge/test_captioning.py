@@ -180,7 +180,8 @@ def test_too_many_unjudged_end_with_exit_code_3_and_the_figures_all_the_same(cap
     with FakeJudge(always="unknown_label") as fake:
         code, out, err = ran(capsys, *scored(files), "--judge", judge_file(files, fake.url), "--json")
     assert code == 3 and json.loads(out)["unjudged"] == 3
-    assert "3 of 4 answers (75.0%) are unjudged" in err and "unknown_label x 3" in err
+    assert "3 of 4 answers (75.0%) are unjudged" in err, err
+    assert "unknown_label x " in err, err  # which of an answer's two faults is met first may differ from call to call
 
 
 def test_faults_of_the_file_are_told_by_line(capsys, files):

@@ -82,14 +82,14 @@ _EMPTY_WORDS = """a an the this that these those there here it its he she his he
     of in on at to from by with into onto for is are was were be been being am do does did has have had"""
 _EMPTY = frozenset(_EMPTY_WORDS.split())
 _DENIALS = frozenset({"no", "not", "never", "none", "nobody", "nothing", "without", "cannot"})
-_SENTENCE_END = re.compile(r"[.;!?\n]+(?:\s|$)|\n+|;")
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n|;")  # the last mark of a run: a repeat in front would take squared time
 _WORD = re.compile(r"[^\W_]+")
 _LONGEST_TEXT = 20_000  # characters that are read
 
 
 def sentences(text: str) -> tuple[str, ...]:
     """The sentences of a text that have a word, in their order, without white space around them; parted by . ; ! ? or a new line."""
-    return tuple(part.strip() for part in _SENTENCE_END.split(text[:_LONGEST_TEXT]) if plain(part))
+    return tuple(part.strip().rstrip(".!?").rstrip() for part in _SENTENCE_END.split(text[:_LONGEST_TEXT]) if plain(part))
 
 
 def content_words(text: str) -> tuple[str, ...]:
