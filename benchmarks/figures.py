@@ -114,10 +114,13 @@ def draw_phases(steps: Sequence[dict[str, Any]], path: Path) -> None:
 
     panels: dict[str, list[bench.Row]] = {}
     for content in steps:
+        clock = (
+            f"{content['threads']} thread{'s' if content['threads'] > 1 else ''}, {content['clock']} time" if content.get("threads") else ""
+        )
         for row in content["rows"]:
             if "seconds" in row:
                 size = f"{row['geometry']}, P {row['prompt_tokens']}, {row['prompts']} prompt" + ("s" if row["prompts"] > 1 else "")
-                panels.setdefault(f"{size}\n{content['card']}", []).append(row)
+                panels.setdefault("\n".join(line for line in (size, content["card"], clock) if line), []).append(row)
     if not panels:
         return
     figure = Figure(figsize=(4.2 * len(panels), 3.6), layout="constrained")
@@ -128,11 +131,11 @@ def draw_phases(steps: Sequence[dict[str, Any]], path: Path) -> None:
             taken = [row["seconds"].get(phase, 0.0) for row in rows]
             axis.bar(places, taken, bottom=bottoms, label=phase, color=f"C{number}")
             bottoms = [low + high for low, high in zip(bottoms, taken, strict=True)]
-        least = min(bottoms)
-        for place, total in zip(places, bottoms, strict=True):
-            axis.text(place, total, f"{total:.2f} s\n{total / least:.1f}x", ha="center", va="bottom", fontsize=8)
+        totals = [row["step_s"] for row in rows]  # medians of whole steps, not the sum of the phases' medians
+        for place, top, total in zip(places, bottoms, totals, strict=True):
+            axis.text(place, top, f"{total:.2f} s\n{total / min(totals):.1f}x", ha="center", va="bottom", fontsize=8)
         axis.set_xticks(list(places), [TITLES[row["way"]] for row in rows], fontsize=8)
-        axis.set_ylim(0, 1.2 * max(bottoms))
+        axis.set_ylim(0, 1.25 * max(bottoms))
         axis.set_title(title, fontsize=9)
         axis.set_ylabel("seconds a step")
         axis.legend(fontsize=7, frameon=False, loc="upper left")
@@ -140,7 +143,7 @@ def draw_phases(steps: Sequence[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-TITLES = {"D": "ours\n(D)", "C": "ours, sharing off\n(C)", "A": "R1-V style loop\n(A)"}
+TITLES = {"D": "ours\n(D)", "C": "sharing off\n(C)", "A": "R1-V style\n(A)"}
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -6,6 +6,7 @@ results=benchmarks/results
 on="--device cpu --threads ${THREADS:-1} --clock ${CLOCK:-processor}"
 group="--prompts 8 --completion-tokens 78 --uneven --lora-rank 0"
 run() { ${PYTHON:-python} -m "benchmarks.$@"; }
+run step --geometry small --device cpu --threads 2 --clock wall --prompts 12 --kl-weight 0.12 --checkpointing off --out $results/step-small-wall.json
 run step --geometry small $on --prompts 12 --kl-weight 0.12 --checkpointing off --out $results/step-small.json
 for geometry in mini mini-qwen3; do
     run logprobs --geometry $geometry $on $group --runs 3 --only "segments,efficient,portable,dense,one row a completion,plain" \
