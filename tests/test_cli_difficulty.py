@@ -45,6 +45,13 @@ def scan(world, model, out):
     ]
 
 
+def test_the_built_in_model_is_asked_as_it_was_taught(world, tmp_path, capsys):
+    source = ["--dataset", "jsonl", "--annotations", world / "train.jsonl", "--videos", world / "videos", "--limit", 1]
+    line = ["data", "difficulty", "--policy", "small", *source, "--out", tmp_path / "d.jsonl", "--group-size", 2, "--rollout.max-tokens", 4]
+    code, _, told = ran(capsys, *line)
+    assert code == 0 and "Asked as the built-in model says" in told and "asking.order video_first" in told
+
+
 def test_a_scan_reports_by_task_and_goes_on_where_it_was_cut(world, model, tmp_path, capsys):
     out = tmp_path / "d.jsonl"
     found = ran_json(capsys, *scan(world, model, out))

@@ -110,13 +110,13 @@ def read_recipe(path: str | Path, overrides: Iterable[tuple[str, str | None]] = 
 def read_section(path: str | Path, name: str, model: type[checking.Model]) -> checking.Model:
     """One table of a TOML file, which may be a whole recipe; its other tables are not looked at. Raises UsageError as read_recipe does."""
     path = Path(path)
-    text = _text_of(path)
+    text = _text_of(path, name)
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as fault:
         raise UsageError(f"{path}: {fault}.", "A recipe is TOML: [section] lines, then field = value.") from None
     if not isinstance(values.get(name), dict):
-        raise UsageError(f"{path} has no [{name}] table.", "docs/judge.md shows one." if name == "judge" else "")
+        raise UsageError(f"{path} has no [{name}] table.", f"{_PAGES[name]} shows one.")
     own = _resolved({name: values[name]}, path.resolve().parent)[name]
     line = lambda at: f"{path}:{line_of(text, (name, *at))}: "  # noqa: E731
     return checking.checked(model, own, line, lambda at: checking.dotted((name, *at)))
@@ -159,14 +159,17 @@ def _parts(name: str) -> list[str]:
     return [part.strip().strip('"') for part in name.split(".")]
 
 
-def _text_of(path: Path) -> str:
+_PAGES = {"recipe": "recipes/README.md", "judge": "docs/judge.md"}
+
+
+def _text_of(path: Path, what: str = "recipe") -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is not a text in UTF-8.", "A recipe is a TOML file; see recipes/README.md.") from None
+        raise UsageError(f"{path} is not a text in UTF-8.", f"A {what} is a TOML file; see {_PAGES[what]}.") from None
     except (OSError, ValueError) as fault:  # ValueError: a NUL in the path
-        mend = "Give the path of a TOML file; see recipes/README.md."
-        raise UsageError(f"The recipe {str(path)!r} cannot be read: {getattr(fault, 'strerror', fault)}.", mend) from None
+        mend = f"Give the path of a TOML file; see {_PAGES[what]}."
+        raise UsageError(f"The {what} {str(path)!r} cannot be read: {getattr(fault, 'strerror', fault)}.", mend) from None
 
 
 def _resolved(values: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def test_the_small_model_is_shown_clips_as_it_was_taught(capsys, video):
         (2, ["{video}", "why?", "--options", "a", "b", "--when"], "Give one of them"),
         (2, ["{video}", "why?", "--clues", "many"], "clues"),
         (2, ["{video}", "why?", "--rounds", "1"], "at least 2"),
-        (4, ["{video}", "why?", "--save", "{tmp}/broken.mp4/x"], "cannot be"),
+        (4, ["{video}", "why?", "--save", "{tmp}/broken.mp4/x"], "Choose another folder with --save"),
         (2, [], "VIDEO"),
     ],
     ids=["no file", "a broken one", "no question", "a blank one", "one option", "both", "clues", "rounds", "no folder", "nothing"],

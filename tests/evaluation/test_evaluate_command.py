@@ -160,6 +160,8 @@ def test_report_and_compare_read_what_evaluate_wrote(place, whole, tmp_path, cap
     again = ran_json(capsys, "compare", whole / "predictions.jsonl", whole, *source, "--videos", place / "world" / "videos")
     assert again["tasks"] == found["tasks"]
     assert "no folder of an evaluation" in fault(capsys, 2, "compare", whole / "predictions.jsonl", whole)
+    assert "There is no" in fault(capsys, 2, "compare", whole, whole / "nowhere")
+    assert "it has no scores.jsonl" in fault(capsys, 2, "compare", whole, whole.parent)
     assert "neither a run nor an evaluation" in fault(capsys, 3, "report", tmp_path)
 
 

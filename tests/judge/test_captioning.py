@@ -181,7 +181,7 @@ def test_too_many_unjudged_end_with_exit_code_3_and_the_figures_all_the_same(cap
         code, out, err = ran(capsys, *scored(files), "--judge", judge_file(files, fake.url), "--json")
     assert code == 3 and json.loads(out)["unjudged"] == 3
     assert "3 of 4 answers (75.0%) are unjudged" in err, err
-    assert "unknown_label x " in err, err  # which of an answer's two faults is met first may differ from call to call
+    assert "unknown_label x 3" in err, err
 
 
 def test_faults_of_the_file_are_told_by_line(capsys, files):
@@ -204,6 +204,12 @@ def test_judge_check(capsys, files):
         assert code == 3 and "50.0% wrong" in out
     with FakeJudge(always="bad_request") as fake:
         assert "answered none of 12 calls" in fault(capsys, 4, "judge", "check", judge_file(files, fake.url))
+    dead = judge_file(files, "http://127.0.0.1:9/v1", batch_deadline_s=0.2, attempts=5, backoff_s=5.0)
+    assert "answered none of 12 calls: batch_deadline" in fault(capsys, 4, "judge", "check", dead).replace("canary_call/", "")
+
+
+def test_a_judge_file_that_is_not_there_is_called_one(capsys, files):
+    assert "The judge 'nope.toml' cannot be read" in fault(capsys, 2, *scored(files), "--judge", "nope.toml")
 
 
 # -- training

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from videochat_r1.chat.config import CluesConfig
 from videochat_r1.commands.display import print_json, say
 from videochat_r1.commands.options import Command, Given, Options, argument, option
-from videochat_r1.errors import DataError, UsageError
+from videochat_r1.errors import DataError, EnvironmentFault, UsageError
 from videochat_r1.rollout.base import RolloutConfig
 from videochat_r1.section import refused
 from videochat_r1.tasks.base import Asking
@@ -53,8 +53,6 @@ class Chat(Options):
 
 
 def run(options: Chat, out: TextIO, fields: Given) -> int:
-    from videochat_r1.chat.talk import Question, as_json, as_text
-
     asks = not options.question.strip()
     if asks and (options.json_ or not sys.stdin.isatty()):
         raise UsageError("There is no question.", "Give it after the video, in quotes; from a terminal it may be left out.")
@@ -64,6 +62,8 @@ def run(options: Chat, out: TextIO, fields: Given) -> int:
         raise UsageError("--when asks for a span, --options for a choice.", "Give one of them.")
     if options.save:
         _require_writable(Path(options.save))
+    from videochat_r1.chat.talk import Question, as_json, as_text  # loads torch: what is wrong with the options is said before
+
     talk = _talk(options)
     if not asks:
         thought = talk.ask(Question(options.question, tuple(options.options), when=options.when))
@@ -85,25 +85,21 @@ def _talk(options: Chat) -> Talk:
     """The policy and what it may look at, told to be asked as its run or release says; the video is tried before the weights are read."""
     from videochat_r1.chat.talk import Talk
     from videochat_r1.commands.quiet import quiet_libraries
-    from videochat_r1.evaluation.manner import manner_of, told, with_manner
+    from videochat_r1.evaluation.manner import settled
     from videochat_r1.policy.config import PolicyConfig
     from videochat_r1.policy.model import load_policy
     from videochat_r1.rollout.base import make_engine
     from videochat_r1.video.probe import probe
 
-    manner = manner_of(options.policy)
-    sections = {"video": options.video, "asking": options.asking, "rollout": options.rollout}
-    if line := told(manner, sections):
-        say(line)
-    video = with_manner(options.video, manner.sections.get("video", {}))
-    asking = with_manner(options.asking, manner.sections.get("asking", {}))
-    rollout = with_manner(options.rollout, manner.sections.get("rollout", {}))
+    path, sections = settled(options.policy, {"video": options.video, "asking": options.asking, "rollout": options.rollout}, say)
+    options = options.model_copy(update=dict(sections))
+    video, asking, rollout = options.video, options.asking, options.rollout
     info = probe(options.video_file, picture_fps=video.picture_fps)
     if info.truncated and video.on_truncated != "keep":
         what = f"{options.video_file} ends at {info.duration_s:.1f} s of {info.declared_s:.1f} s."
         raise DataError(what, "Use what is there with --video.on-truncated keep.")
     quiet_libraries()
-    policy = load_policy(PolicyConfig(path=manner.path, device=options.device, dtype=options.dtype), keep_reference=False)
+    policy = load_policy(PolicyConfig(path=path, device=options.device, dtype=options.dtype), keep_reference=False)
     engine = make_engine(rollout.engine, policy)
     video = video.model_copy(update={"on_unreadable": "stop"})
     return Talk(policy, engine, options.video_file, video, asking, rollout, options.looks, seed=options.seed)
@@ -133,7 +129,10 @@ def _require_writable(folder: Path) -> None:
     from videochat_r1.evaluation.answers_file import write_jsonl
 
     trial = folder / ".trial"
-    write_jsonl(trial, [])
+    try:
+        write_jsonl(trial, [])
+    except EnvironmentFault as fault:
+        raise EnvironmentFault(fault.what, "Choose another folder with --save.") from None
     trial.unlink()
 
 

@@ -68,7 +68,12 @@ def _scored(options: Compare, path: str) -> Scored:
     """An evaluation's folder from its own scores; a file of predictions against the data set."""
     from videochat_r1.evaluation.compare import read_scores, scored
 
+    wanted = "Give a folder that `evaluate --out` wrote, or a file of predictions."
+    if not Path(path).exists():
+        raise UsageError(f"There is no {path}.", wanted)
     if Path(path).is_dir():
+        if not (Path(path) / "scores.jsonl").is_file():
+            raise UsageError(f"{path} is no folder of an evaluation: it has no scores.jsonl.", wanted)
         return read_scores(Path(path) / "scores.jsonl")
     if not options.dataset or not options.annotations:
         mend = "Add --dataset and --annotations, or give folders that `evaluate --out` wrote."

@@ -24,11 +24,11 @@ class Difficulty(SourceOptions):
     results serves [[data]] difficulty: samples are filtered, weighted and ordered by it. The same command goes on after a kill."""
 
     split: Literal["train", "test"] = option("train", "what the data serve for, which decides what is done about a defect")
-    policy: str = option(..., "the model's folder, a PEFT adapter's folder, or a name on the hub", "DIR_OR_NAME")
+    policy: str = option(..., "a model's, adapter's or run's folder, a name on the hub, or small", "DIR_OR_NAME")
     group_size: int = option(8, "completions of each sample", ge=2)
     out: str = option("difficulty.jsonl", "the file that rows are appended to", "FILE")
-    asking: Asking = option(Asking, "how questions are put and answers are read")
-    video: VideoConfig = option(VideoConfig, "how clips are sampled, sized and read")
+    asking: Asking = option(Asking, "how questions are put and answers are read; a run's recipe says it where nothing is given")
+    video: VideoConfig = option(VideoConfig, "how clips are sampled, sized and read; a run's recipe says it where nothing is given")
     rollout: RolloutConfig = option(RolloutConfig, "how completions are drawn")
     reward_deadline_s: float = option(10.0, "seconds that the rewards of a task in a .py file may take over one completion", ge=0.0)
     device: str = option("auto", "where the model runs: auto, cpu, cuda or cuda:N")
@@ -41,8 +41,11 @@ def run(options: Difficulty, out: TextIO, fields: Given) -> int:
     from videochat_r1.commands.train import defects_line
     from videochat_r1.datasets.base.difficulty import summary
     from videochat_r1.datasets.base.source import read_samples
+    from videochat_r1.evaluation.manner import settled
     from videochat_r1.runs import ended_by_signals
 
+    path, sections = settled(options.policy, {"video": options.video, "asking": options.asking, "rollout": options.rollout}, say)
+    options = options.model_copy(update={**sections, "policy": path})
     loaded = read_samples(options.source())
     if line := defects_line(loaded.defects):
         say(line)

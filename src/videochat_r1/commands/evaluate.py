@@ -106,15 +106,12 @@ def _require_writable(folder: Path) -> None:
 
 def _as_the_policy_wants(options: Evaluate, tells: bool) -> Evaluate:
     """The options with what the policy's own run or release says, where the command line says nothing."""
-    from videochat_r1.evaluation.manner import manner_of, told, with_manner
+    from videochat_r1.evaluation.manner import manner_of, settled
 
-    manner = manner_of(options.policy)
-    sections = {"video": options.video, "asking": options.asking, "rollout": options.rollout}
-    if tells and (line := told(manner, sections)):
-        say(line)
-    settled = {name: with_manner(section, manner.sections.get(name, {})) for name, section in sections.items()}
-    base = manner_of(options.base).path if options.base else manner.path if options.looks.clues != "off" else ""
-    return options.model_copy(update={**settled, "policy": manner.path, "base": base})
+    given = {"video": options.video, "asking": options.asking, "rollout": options.rollout}
+    path, sections = settled(options.policy, given, say if tells else None)
+    base = manner_of(options.base).path if options.base else path if options.looks.clues != "off" else ""
+    return options.model_copy(update={**sections, "policy": path, "base": base})
 
 
 def _answers(options: Evaluate, samples: list[Sample], processes: Processes) -> tuple[dict[str, list[Answered]], ClipLoader]:

@@ -34,9 +34,9 @@ class Plan(Options):
 
     recipe: str = argument("the recipe; see recipes/README.md", "RECIPE.toml")
     card: str = option("h100", f"one of {', '.join(CARDS)}", "NAME")
-    memory_gib: float = option(0.0, "another card: GiB that programs can use", "X", ge=0.0)
-    tflops: float = option(0.0, "another card: TFLOP/s of a large matrix product in the weights' type", "X", ge=0.0)
-    gbps: float = option(0.0, "another card: GB/s of a large copy, read and written both counted", "X", ge=0.0)
+    memory_gib: float = option(0.0, "another card: GiB that programs can use; 0: --card's", "X", ge=0.0)
+    tflops: float = option(0.0, "another card: TFLOP/s of a large matrix product in the weights' type; 0: --card's", "X", ge=0.0)
+    gbps: float = option(0.0, "another card: GB/s of a large copy, read and written both counted; 0: --card's", "X", ge=0.0)
     prompt_tokens: int = option(0, f"of a prompt, video included; 0: the most that the recipe's video takes, and {TEXT_TOKENS}", "N", ge=0)
     completion_tokens: int = option(0, "of each completion; 0: rollout.max_tokens", "N", ge=0)
     measured: str = option("", "a benchmark's JSON: show what it measured beside what would be planned", "FILE")

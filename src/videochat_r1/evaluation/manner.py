@@ -5,7 +5,7 @@ goes before all of this."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -63,6 +63,7 @@ def _of_run(run: Path, path: str) -> Manner:
 
 
 Chosen = TypeVar("Chosen", bound=Section)
+Given = Mapping[str, Section]
 
 
 def with_manner(section: Chosen, said: Mapping[str, Any]) -> Chosen:
@@ -71,6 +72,15 @@ def with_manner(section: Chosen, said: Mapping[str, Any]) -> Chosen:
 
     given = {name: getattr(section, name) for name in section.model_fields_set}
     return checked(type(section), {**section.model_dump(mode="json"), **said, **given})
+
+
+def settled(policy: str, given: Given, say: Callable[[str], None] | None = None) -> tuple[str, Given]:
+    """What to load, and the sections "video", "asking" and "rollout" with what the policy's own run or release says, where a command line
+    gave nothing. say: takes the line about what that changed. Raises UsageError."""
+    manner = manner_of(policy)
+    if say is not None and (line := told(manner, given)):
+        say(line)
+    return manner.path, {name: with_manner(section, manner.sections.get(name, {})) for name, section in given.items()}
 
 
 def told(manner: Manner, given: Mapping[str, Section]) -> str:

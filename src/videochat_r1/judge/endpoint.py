@@ -90,8 +90,15 @@ class EndpointJudge:
         """Ask `number` canaries and nothing else, a known answer each; figures() of them. For `videochat-r1 judge check`."""
 
         async def ask(client: Any) -> None:
-            turns = [self._canary(_Batch(self, client), index) for index in range(number)]
-            await asyncio.wait_for(asyncio.gather(*turns), self.config.batch_deadline_s)
+            turns = [asyncio.create_task(self._canary(_Batch(self, client), index)) for index in range(number)]
+            try:
+                done, late = await asyncio.wait(turns, timeout=self.config.batch_deadline_s, return_when=asyncio.FIRST_EXCEPTION)
+                fault = next((turn.exception() for turn in done if turn.exception() is not None), None)
+            finally:
+                await _cancelled(turns)
+            if fault is not None:
+                raise fault
+            self.failures.update({"canary_call/batch_deadline": len(late)} if late else {})
 
         with self._busy:
             _in_a_loop(self._with_client(ask))
@@ -167,13 +174,17 @@ class _Batch:
         await _cancelled([*self.shared.values(), *self.canaries])
 
     async def verdict(self, question: Question, precision: bool) -> Verdict:
-        """What is found in one caption; a failure where any of its calls failed. Raises UserFault."""
+        """What is found in one caption; a failure where any of its calls failed: the first in their order, whichever came first in time.
+        Raises UserFault."""
         question = replace(question, caption=cleaned(question.caption))
         turns = [self._told(question), self._borne_out(question)] if precision else [self._told(question)]
-        try:
-            found: list[Any] = list(await asyncio.gather(*turns))
-        except CallFailed as failed:
-            return Verdict(failure=failed.reason)
+        found: list[Any] = list(await asyncio.gather(*turns, return_exceptions=True))
+        for fault in found:
+            if isinstance(fault, BaseException) and not isinstance(fault, CallFailed):
+                raise fault
+        failed = [each for each in found if isinstance(each, CallFailed)]
+        if failed:
+            return Verdict(failure=failed[0].reason)
         if not precision:
             return Verdict(told=found[0])
         return Verdict(told=found[0], claims=found[1][0], borne_out=found[1][1])
