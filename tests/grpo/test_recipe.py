@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 
@@ -19,7 +20,9 @@ def sections():
     """Every Section of the package, wherever it is."""
     found = {}
     for module in pkgutil.walk_packages(videochat_r1.__path__, "videochat_r1."):
-        if module.name.endswith(("__main__", "evaluation.lmms_eval.model")):  # the latter needs lmms-eval, which no extra of ours brings
+        if module.name.endswith("__main__"):
+            continue
+        if module.name.endswith("lmms_eval.model") and importlib.util.find_spec("lmms_eval") is None:  # which no extra of ours brings
             continue
         for _, each in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             if issubclass(each, Section) and each is not Section and each.__module__.startswith("videochat_r1."):
