@@ -107,15 +107,9 @@ def one_row(beta: float, chosen: Any, device: torch.device, at_best: dict[str, A
     }
 
 
-def trainer_of(
-    geometry: Geometry, beta: float, chosen: Any, device: torch.device, moments: int, tokens: int, folder: str
-) -> tuple[Any, list[Clock]]:
-    """TRL's trainer over a random policy and random images, and the clocks that it fills, one a step."""
-    from peft import LoraConfig
-    from transformers import AutoModelForImageTextToText
-    from trl import GRPOConfig, GRPOTrainer  # type: ignore[attr-defined]
-
-    steps: list[Clock] = []
+def timed_trainer(steps: list[Clock], beta: float, device: torch.device) -> Any:
+    """TRL's class as it is, with its parts on clocks: one is added to `steps` for each step."""
+    from trl import GRPOTrainer  # type: ignore[attr-defined]
 
     class Timed(GRPOTrainer):
         """The trainer as it is, with its parts on the clock."""
@@ -151,26 +145,16 @@ def trainer_of(
             self.loss_began = time.perf_counter()
             return super().compute_loss(*args, **kwargs)
 
-    config = hf_config(geometry)
-    processing = processing_of(geometry, config)
-    processing.tokenizer.padding_side = "left"
-    with torch.device(device):
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        model = AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation="sdpa")
-    if chosen.vision_path == "fast":
-        batch_windows(model.model.visual, True)
-        embed_by_product(model.model.visual)
-    model.warnings_issued = {}
-    rank = chosen.lora_rank or geometry.lora_rank
-    lora = LoraConfig(
-        r=rank,
-        lora_alpha=2 * rank,
-        target_modules=rf".*language_model\.layers\.\d+\.\w+\.({'|'.join(PolicyConfig().lora_targets)})",
-        task_type="CAUSAL_LM",
-    )
+    return Timed
+
+
+def settings_of(chosen: Any, device: torch.device, beta: float, tokens: int, folder: str) -> Any:
+    """TRL's configuration: the group, the length of completions, and nothing written."""
+    from trl import GRPOConfig  # type: ignore[attr-defined]
+
     known = {field.name for field in dataclasses.fields(GRPOConfig)}
     checkpointing = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"  # named anew in 5.23
-    settings = GRPOConfig(
+    return GRPOConfig(
         output_dir=folder,
         max_steps=chosen.runs + 1,
         per_device_train_batch_size=chosen.group * chosen.prompts,
@@ -190,13 +174,40 @@ def trainer_of(
         loss_type="grpo",
         seed=chosen.seed,
     )
+
+
+def trainer_of(
+    geometry: Geometry, beta: float, chosen: Any, device: torch.device, moments: int, tokens: int, folder: str
+) -> tuple[Any, list[Clock]]:
+    """TRL's trainer over a random policy and random images, and the clocks that it fills, one a step."""
+    from peft import LoraConfig
+    from transformers import AutoModelForImageTextToText
+
+    steps: list[Clock] = []
+    config = hf_config(geometry)
+    processing = processing_of(geometry, config)
+    processing.tokenizer.padding_side = "left"
+    with torch.device(device):
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        model = AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation="sdpa")
+    if chosen.vision_path == "fast":
+        batch_windows(model.model.visual, True)
+        embed_by_product(model.model.visual)
+    model.warnings_issued = {}
+    rank = chosen.lora_rank or geometry.lora_rank
+    lora = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules=rf".*language_model\.layers\.\d+\.\w+\.({'|'.join(PolicyConfig().lora_targets)})",
+        task_type="CAUSAL_LM",
+    )
     words = geometry.text_tokens - marks_of(processing.tokenizer, processing.family.chat_template, moments)
     questions = images_of(geometry, moments, max(1, words), chosen.prompts * (chosen.runs + 1), chosen.seed)
-    trainer = Timed(
+    trainer = timed_trainer(steps, beta, device)(
         model=model,
         processing_class=processing.processor,
         reward_funcs=random_reward,
-        args=settings,
+        args=settings_of(chosen, device, beta, tokens, folder),
         train_dataset=questions,
         peft_config=lora,
     )
