@@ -8,7 +8,7 @@ import pytest
 from tests.datasets.files import captions, questions, source, write_json
 
 from videochat_r1.datasets.base import check, convert, overlap, read_samples
-from videochat_r1.datasets.base.convert import write_rows
+from videochat_r1.datasets.base.rows import write_rows
 from videochat_r1.errors import DataError, EnvironmentFault
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from videochat_r1.datasets.base.convert import fingerprint
+from videochat_r1.datasets.base.rows import fingerprint
 from videochat_r1.errors import EnvironmentFault, VideoError
 from videochat_r1.evaluation.answer_cache import VideoDigests, digest, model_digest
 from videochat_r1.grpo.answers import judged

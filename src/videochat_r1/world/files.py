@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 from torch import Tensor
 
-from videochat_r1.datasets.base.convert import write_rows
+from videochat_r1.datasets.base.rows import write_rows
 from videochat_r1.datasets.got10k import FRAMES_PER_SECOND, assumed_frames
 from videochat_r1.types import Sample
 from videochat_r1.world.questions import TASKS, fits, sample

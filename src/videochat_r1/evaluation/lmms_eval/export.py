@@ -42,7 +42,7 @@ def write_logs(folder: Path, record: Record) -> list[Path]:
 
 def sample_row(number: int, one: Answered, asking: Any) -> dict[str, Any]:
     """One document as lmms-eval logs it: a metric is its numerator where its denominator is 1, else [numerator, denominator]."""
-    from videochat_r1.datasets.base.convert import row_of
+    from videochat_r1.datasets.base.rows import row_of
     from videochat_r1.evaluation.figures import shares
     from videochat_r1.tasks.base import load_task
 
