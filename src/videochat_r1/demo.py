@@ -57,7 +57,8 @@ LAZY = (
     "The base model is what its recipe makes it (videochat_r1/small/pretrain.py). It was taught to see: to name things, to "
     "place them, to tell when they are there. For the two target tasks most of its training answers were lazy by design: "
     "the whole video, or the given box again. So it answers in format but badly, while what it needs to do better is in it. "
-    "That is the state in which the paper found its base; a model that cannot see is not helped by reinforcement."
+    "That is the state in which the paper found its base; a model that cannot see is not helped by reinforcement. By letter it can choose "
+    "colours alone, which is all that the easy level asks by letter; shapes and ways, asked at the harder levels, it guesses."
 )
 CONTROL = (
     "SFT is a control: the same base, the same samples in the same order and as many updates, but learning from gold "

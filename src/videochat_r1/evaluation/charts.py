@@ -130,7 +130,7 @@ def levels(table: Sequence[tuple[str, Row]], models: Sequence[str]) -> Markup:
 
 def histogram(item: Histogram) -> Markup:
     """Overlaps from 0 to 1 in equal bins: for each model a bar beside the others' in every bin, as a share of all answers."""
-    height, left, right, top, bottom = 170.0, 34.0, 6.0, 10.0, 24.0
+    height, left, right, top, bottom = 170.0, 46.0, 6.0, 10.0, 24.0
     models = list(item.counts)
     bins = len(next(iter(item.counts.values())))
     shares = {model: [100.0 * count / max(sum(counts), 1) for count in counts] for model, counts in item.counts.items()}
