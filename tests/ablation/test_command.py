@@ -75,6 +75,7 @@ def test_a_table_is_run_kept_gone_on_with_and_written_again(table, folder, capsy
     code, printed, _ = ran(capsys, "ablate", "--out", out, "--markdown", page)
     assert (code, printed.strip()) == (0, str(page))
     assert "`few`" in page.read_text() and "(data_efficiency.png)" in page.read_text()
+    assert "Made by `videochat-r1 ablate --out runs/ablation`." in page.read_text(), "a machine's own folders are not told"
     assert (page.parent / "data_efficiency.png").exists()
 
     shutil.rmtree(done.parent / "evaluation")  # answers that are missing come from the policy that was saved

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from videochat_r1.ablation.cells import Base, Scenes, Trained
-from videochat_r1.ablation.page import draw_curve, headlines, markdown
+from videochat_r1.ablation.page import draw_curve, headlines, level_interval, markdown
 from videochat_r1.ablation.summary import summary, t_interval
 from videochat_r1.ablation.table import AblationTable
 from videochat_r1.evaluation.evaluate import Answered
@@ -96,6 +96,18 @@ def test_the_page_shows_base_trivial_control_and_change_in_every_group(table):
     assert "thinking switched" not in second
     widths = {line.count("|") for line in page.split("## First")[1].split("\n\n")[1].splitlines()}
     assert len(widths) == 1
+
+
+def test_a_levels_interval_ends_where_the_metric_does_and_a_differences_does_not(table):
+    figures = table["cells"]["grpo"]["results"]["temporal_grounding"]
+    figures["mIoU"] |= {"mean": 90.0, "by_seed": [80.0, 90.0, 100.0], "ci95_seeds": [65.2, 114.8]}
+    table["cells"]["less"]["results"]["temporal_grounding"]["mIoU"]["against"] |= {"mean": -90.0, "ci95": [-130.0, -50.0]}
+    page = markdown(table)
+    assert "| `grpo` | 90.0 [65.2, 100.0] |" in page and "cut off at 0 and 100" in page
+    assert "-90.0 [-130.0, -50.0]" in page
+    assert level_interval({"by_seed": [5.0, 0.0], "ci95_seeds": [-29.3, 34.3]}) == (0.0, 34.3)
+    assert level_interval({"by_seed": [-20.0, 130.0], "ci95_seeds": [-900.0, 900.0]}) == (-20.0, 130.0), "a user's own metric"
+    assert level_interval({"by_seed": [5.0], "ci95_seeds": None}) is None
 
 
 def test_general_abilities_are_columns(table):

@@ -26,9 +26,10 @@ changes when nothing else does. They cannot say:
 
 READING = (
     "Per cent, greedy answers to {n:,} held-out questions, mean over {seeds} seed{s} ({names}). In brackets the 95 % interval over seeds "
-    "(Student's t): how another training run would differ; for base and trivial answers over videos. Δ: the mean difference to the "
-    "cell named in the row, taken seed by seed, with its interval over seeds; **bold** where both this interval and that over videos leave "
-    "out zero. Intervals over videos, every other metric and the seeds one by one are in `ablation.json`."
+    "(Student's t), cut off at 0 and 100: how another training run would differ; for base and trivial answers over videos. Δ: the mean "
+    "difference to the cell named in the row, taken seed by seed, with its interval over seeds; **bold** where both this interval and that "
+    "over videos leave out zero; of so many differences a few are bold by chance. Intervals over videos, every other metric and the seeds "
+    "one by one are in `ablation.json`."
 )
 
 
@@ -95,8 +96,17 @@ def _rows(name: str, cell: Mapping[str, Any], columns: list[tuple[str, str]], *,
 def _seeds(figure: Mapping[str, Any] | None) -> str:
     if figure is None:
         return ""
-    interval = figure.get("ci95_seeds")
+    interval = level_interval(figure)
     return f"{figure['mean']:.1f}" + (f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else "")
+
+
+def level_interval(figure: Mapping[str, Any]) -> tuple[float, float] | None:
+    """A level's interval over seeds, cut off at 0 and 100: Student's t of a few seeds knows nothing of what a share can be. (A user's own
+    metric may go beyond; it is cut off at its seeds' own values then.) None of one seed."""
+    interval = figure.get("ci95_seeds")
+    if not interval:
+        return None
+    return max(interval[0], min(0.0, *figure["by_seed"])), min(interval[1], max(100.0, *figure["by_seed"]))
 
 
 def _lead(figure: Mapping[str, Any] | None) -> str:
@@ -172,21 +182,25 @@ def draw_curve(path: Path, table: Mapping[str, Any]) -> bool:
                 _draw_panel(axis, table, *columns[place], lines)
             else:
                 axis.set_axis_off()
-        panels[0, 0].legend(frameon=False, fontsize=7)
+        handles, labels = panels[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=7)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, metadata={"Software": None})
     return True
 
 
 def _draw_panel(axis: Any, table: Mapping[str, Any], task: str, metric: str, lines: Mapping[str, Mapping[int, str]]) -> None:
+    import numpy as np
+
     colours = ("#1F6FEB", "#B35900", "#2E8B57", "#8250DF")
-    for (label, points), colour in zip(lines.items(), colours, strict=False):
+    for place, ((label, points), colour) in enumerate(zip(lines.items(), colours, strict=False)):
         figures = [table["cells"][name]["results"].get(task, {}).get(metric) for name in points.values()]
         known = [(count, one) for count, one in zip(points, figures, strict=True) if one]
         means = [one["mean"] for _, one in known]
-        halves = [(one["ci95_seeds"][1] - one["mean"]) if one.get("ci95_seeds") else 0.0 for _, one in known]
-        counts = [count for count, _ in known]
-        axis.errorbar(counts, means, yerr=halves, marker="o", markersize=3.5, linewidth=1.4, capsize=2.5, color=colour, label=label)
+        lows, highs = zip(*(level_interval(one) or (one["mean"], one["mean"]) for _, one in known), strict=True)
+        reach = np.abs(np.array([lows, highs]) - np.array(means))
+        counts = [count * 1.04 ** (place - (len(lines) - 1) / 2) for count, _ in known]  # side by side, or intervals hide each other
+        axis.errorbar(counts, means, yerr=reach, marker="o", markersize=3.5, linewidth=1.4, capsize=2.5, color=colour, label=label)
     ticks = sorted({count for points in lines.values() for count in points})
     axis.set_xscale("log", base=2)
     axis.set_xticks(ticks, labels=[f"{count:,}" for count in ticks])
@@ -196,7 +210,5 @@ def _draw_panel(axis: Any, table: Mapping[str, Any], task: str, metric: str, lin
     known_trivial = [figures[metric] for figures in table["baselines"].get(task, {}).values() if metric in figures]
     if known_trivial:
         axis.axhline(max(known_trivial), color="#C9CDD4", linewidth=1.0, linestyle=":", label="best trivial")
-    bottom, top = axis.get_ylim()
-    axis.set_ylim(max(bottom, -4.0), min(top, 104.0))  # an interval of two seeds may go beyond what there is
     axis.set_title(f"{task_name(task)}, {metric}")
     axis.set_xlabel("training samples")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 RESULT = "ablation.json"
 CURVE = "data_efficiency.png"
+DEFAULT_OUT = "runs/ablation"
 
 
 class Ablate(Options):
@@ -23,7 +24,7 @@ class Ablate(Options):
     seed. What is done is kept: the same command goes on where it was stopped. Without TABLE.toml it is the table of the paper's claims."""
 
     table: str = argument("the table; see recipes/ablations/README.md", "[TABLE.toml]", "")
-    out: str = option("runs/ablations", "where the cells and the tables go", "DIR")
+    out: str = option(DEFAULT_OUT, "where the cells and the tables go", "DIR")
     seeds: tuple[int, ...] = option((0, 1, 2), "train every cell with each of these seeds", "A,B,..")
     only: tuple[str, ...] = option((), "run these cells alone", "NAME,..")
     markdown: str = option("", "only write the page of the results that are in --out to this file, its figure beside it", "FILE")
@@ -95,7 +96,9 @@ def _write_page(folder: Path, page: Path, options: Ablate, out: TextIO) -> int:
 
 
 def _command(options: Ablate) -> str:
-    parts = ["videochat-r1 ablate", options.table, f"--out {options.out}"]
+    """The command that makes the page, for a reader: folders of the machine that it was made on are no part of it."""
+    table = os.path.basename(options.table) if os.path.isabs(options.table) else options.table
+    parts = ["videochat-r1 ablate", table, f"--out {DEFAULT_OUT if os.path.isabs(options.out) else options.out}"]
     if options.seeds != (0, 1, 2):
         parts.append(f"--seeds {','.join(map(str, options.seeds))}")
     if options.only:
