@@ -20,6 +20,7 @@ from benchmarks.bench import Budget, Record, arguments, begin, ceilings, listed,
 from benchmarks.models import GEOMETRIES, Supply
 from benchmarks.step import MAX_GAP, MEAN_GAP, vars_of
 from benchmarks.ways import decode_bytes, generate
+from videochat_r1.policy.fused import stock_layers
 from videochat_r1.policy.logprobs import logprobs
 from videochat_r1.rollout.base import Sampling
 from videochat_r1.rollout.native import NativeEngine
@@ -110,11 +111,12 @@ def ours(supply: Supply, prompts: list[Prompt], group: int, graphs: bool) -> Run
 
 def stock(supply: Supply, prompts: list[Prompt], group: int) -> Run:
     rows = [prompt for prompt in prompts for _ in range(group)]
-    return lambda tokens: _discard(generate(supply.policy, rows, tokens))
 
+    def run(tokens: int) -> None:
+        with stock_layers(supply.policy):
+            generate(supply.policy, rows, tokens)
 
-def _discard(generated: torch.Tensor) -> None:
-    del generated
+    return run
 
 
 def checked(supply: Supply, engine: NativeEngine) -> dict[str, float]:
@@ -131,7 +133,8 @@ def checked(supply: Supply, engine: NativeEngine) -> dict[str, float]:
 
 @torch.no_grad()
 def gap_of(policy: Any, prompt: Prompt, completions: Sequence[Completion]) -> torch.Tensor:
-    expected = torch.cat(logprobs(policy, prompt, completions).logprobs).cpu()
+    with stock_layers(policy):
+        expected = torch.cat(logprobs(policy, prompt, completions).logprobs).cpu()
     return (torch.cat([each.logprobs_T for each in completions]) - expected).abs()
 
 

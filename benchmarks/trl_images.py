@@ -27,6 +27,7 @@ from benchmarks.models import GEOMETRIES, Geometry, hf_config, moments_of, proce
 from benchmarks.step import vars_of
 from benchmarks.ways import LR, forward_flops, useful_passes
 from videochat_r1.policy.config import PolicyConfig
+from videochat_r1.policy.fused import attach, kernels_work
 from videochat_r1.policy.patches import embed_by_product
 from videochat_r1.policy.released import chat_of
 from videochat_r1.policy.vision_attention import batch_windows
@@ -193,6 +194,8 @@ def trainer_of(
     if chosen.vision_path == "fast":
         batch_windows(model.model.visual, True)
         embed_by_product(model.model.visual)
+        if kernels_work(device):
+            attach(model.model.visual)
     model.warnings_issued = {}
     rank = chosen.lora_rank or geometry.lora_rank
     lora = LoraConfig(

@@ -51,8 +51,11 @@ def main(argv: Sequence[str] | None = None) -> Record:
     paths = sorted(typing.get_args(PolicyConfig.model_fields["vision_path"].annotation), key=lambda path: path != "stock")
     expected: dict[int, torch.Tensor] = {}
     for path in paths:
+        kernels = "stock" if path == "stock" else "auto"
         # One layer of language model: it has no part in this. The same seed gives every path the same tower.
-        policy = random_policy(geometry, device, seed=chosen.seed, layers=1, lora_rank=0, vision_path=path, train_vision=chosen.train)
+        policy = random_policy(
+            geometry, device, seed=chosen.seed, layers=1, lora_rank=0, vision_path=path, kernels=kernels, train_vision=chosen.train
+        )
         for count in chosen.videos:
             prompts = [
                 random_prompt(policy, geometry, chosen.prompt_tokens or geometry.prompt_tokens, chosen.seed + k) for k in range(count)

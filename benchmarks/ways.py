@@ -25,6 +25,7 @@ from videochat_r1.grpo.loss import token_weights
 from videochat_r1.grpo.optimizer import Optimizer
 from videochat_r1.grpo.update import Learner, Lesson
 from videochat_r1.policy import cost
+from videochat_r1.policy.fused import stock_layers
 from videochat_r1.policy.logprobs import row_positions
 from videochat_r1.policy.memory import Sizes
 from videochat_r1.policy.model import Policy
@@ -148,6 +149,10 @@ class Stock:
 
     def step(self, prompts: Sequence[Prompt], clock: Clock, given: Sequence[Sequence[Completion]] | None = None) -> list[list[Completion]]:
         """One step, a prompt at a time; the gradients of the prompts add up to one update."""
+        with stock_layers(self.policy):
+            return self._step(prompts, clock, given)
+
+    def _step(self, prompts: Sequence[Prompt], clock: Clock, given: Sequence[Sequence[Completion]] | None) -> list[list[Completion]]:
         sampled: list[list[Completion]] = []
         for index, prompt in enumerate(prompts):
             if given is None:
@@ -169,7 +174,8 @@ class Stock:
 
     def sample(self, prompt: Prompt, tokens: int | None = None) -> list[Completion]:
         """One call of the stock `generate` on G copies of prompt and pixels."""
-        sampled_BL = generate(self.policy, [prompt] * self.settings.group, tokens or self.settings.tokens)
+        with stock_layers(self.policy):
+            sampled_BL = generate(self.policy, [prompt] * self.settings.group, tokens or self.settings.tokens)
         return [self._completion(row[len(prompt) :]) for row in sampled_BL]
 
     def _completion(self, ids_T: Tensor) -> Completion:

@@ -24,6 +24,10 @@ class PolicyConfig(Section):
     vision_path: Literal["fast", "stock"] = free(
         "fast", "fast: windows of equal length in one call; stock: the tower as it came, window by window"
     )
+    kernels: Literal["auto", "stock"] = free(
+        "auto",
+        "auto: norms, gates and rotary positions as one Triton kernel each on a GPU, adapters in the base's type; stock: as they came",
+    )
     attention: Literal["auto", "segments", "efficient", "flex", "portable", "dense"] = free(
         "auto",
         "how completions attend to the shared prompt; auto takes the fastest kernel, measured on a GPU. "

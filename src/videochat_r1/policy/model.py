@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from videochat_r1.errors import EnvironmentFault, UsageError
 from videochat_r1.plugins import nearest
+from videochat_r1.policy import adapter, fused
 from videochat_r1.policy.config import PolicyConfig
 from videochat_r1.policy.families.base import VisionFeatures
 from videochat_r1.policy.patches import embed_by_product
@@ -54,6 +55,11 @@ class Policy(Processing):
         batch_windows(tower, config.vision_path == "fast")
         if config.vision_path == "fast":
             embed_by_product(tower)
+        if config.kernels == "auto":
+            if fused.kernels_work(self.device):
+                fused.attach(self.base)
+            if self.adapted:
+                adapter.attach(self.base)
         if config.gradient_checkpointing:
             # named anew in transformers 5.23
             enable = getattr(self.base, "activation_checkpointing_enable", None) or self.base.gradient_checkpointing_enable
@@ -302,6 +308,8 @@ def _device(name: str) -> torch.device:
         raise EnvironmentFault(
             "policy.device asks for a GPU, but none can be used here.", "Set it to auto or cpu, or install a torch for this GPU's driver."
         )
+    if device.index is not None and device.type == "cuda":
+        torch.cuda.set_device(device)  # Triton starts its kernels on the current one
     return device
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from videochat_r1.rollout.base import Sampling
 
@@ -52,10 +53,25 @@ def cut(logits_BV: Tensor, sampling: Sampling) -> Tensor:
     return logits_BV
 
 
-def _invert(probs_BV: Tensor, uniforms_B: Tensor) -> Tensor:
-    """The first token whose cumulative mass exceeds u of the whole. Float64: a sum over 150,000 tokens must not drown the rare ones."""
-    cumulative_BV = probs_BV.double().cumsum(-1)
-    total_B1 = cumulative_BV[:, -1:]
-    # Just below the whole at most: a token of no mass, which stands at the level of the one before it, is then never the first above.
-    aimed_B1 = torch.minimum(uniforms_B[:, None] * total_B1, torch.nextafter(total_B1, torch.zeros_like(total_B1)))
-    return torch.searchsorted(cumulative_BV, aimed_B1, right=True)[:, 0]
+PART = 512
+"""Tokens of a vocabulary whose masses are summed together: a running sum over 150,000 tokens in one go keeps one processor of a GPU busy
+and leaves the others idle."""
+
+
+def _invert(masses_BV: Tensor, uniforms_B: Tensor) -> Tensor:
+    """The first token whose cumulative mass exceeds u of the whole: first the part of the vocabulary in which it is, then the token.
+    Float64: a sum over 150,000 tokens must not drown the rare ones."""
+    parts_BNX = F.pad(masses_BV, (0, -masses_BV.shape[1] % PART)).unflatten(1, (-1, PART))
+    ends_BN = parts_BNX.sum(-1, dtype=torch.float64).cumsum(-1)
+    part_B, aimed_B = _above(ends_BN, uniforms_B * ends_BN[:, -1])
+    before_B = torch.where(part_B > 0, ends_BN.gather(1, (part_B - 1).clamp(min=0)[:, None])[:, 0], 0.0)
+    within_BX = parts_BNX.gather(1, part_B[:, None, None].expand(-1, 1, PART))[:, 0].double().cumsum(-1)
+    return part_B * PART + _above(within_BX, aimed_B - before_B)[0]
+
+
+def _above(cumulative_BN: Tensor, aimed_B: Tensor) -> tuple[Tensor, Tensor]:
+    """The first place whose cumulative mass exceeds what is aimed at, and what was aimed at: just below the whole at most, so that a place
+    of no mass, which stands at the level of the one before it, is never the first above."""
+    total_B = cumulative_BN[:, -1]
+    aimed_B = torch.minimum(aimed_B, torch.nextafter(total_B, torch.zeros_like(total_B)))
+    return torch.searchsorted(cumulative_BN, aimed_B[:, None], right=True)[:, 0], aimed_B

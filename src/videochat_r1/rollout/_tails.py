@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from videochat_r1.policy.attention import Backend, SharedRow
+from videochat_r1.policy.fused import decode_kernel
 
 FIXED_PROMPT = 512
 FIXED_TAIL = 64
@@ -53,6 +54,8 @@ class Tails:
         self._values: list[Tensor] = []
         self._padding = torch.zeros(prompts * prompt_tokens, dtype=torch.bool, device=device)
         self._slot_1 = torch.zeros(1, dtype=torch.int64, device=device)
+        self._lengths = torch.zeros(prompts, dtype=torch.int32, device=device)
+        self._kernel = decode_kernel(device) if fixed else None
         self._hidden_N1W: Tensor | None = None
         self.count = self.per_prompt = self.filled = self.prompt_slots = 0
         self._is_ragged = False
@@ -66,6 +69,7 @@ class Tails:
         self.prompt_slots = _multiple(max(lengths), FIXED_PROMPT) if self.fixed else max(lengths)
         self._is_ragged = self.fixed or len(set(lengths)) > 1
         self._slot_1.zero_()
+        self._lengths[: self.count] = torch.tensor(lengths, dtype=torch.int32).to(self.device)
         longer_NP = torch.arange(self.prompt_slots) >= torch.tensor(lengths)[:, None]
         self._padding[: longer_NP.numel()] = longer_NP.flatten().to(self.device)
 
@@ -73,6 +77,8 @@ class Tails:
         """Keep what a layer makes of the prompts."""
         prompts, rows, prompt_tokens, tokens = self.most
         kv_heads, size = keys_NKPD.shape[1], keys_NKPD.shape[3]
+        if self._kernel is not None and not self._kernel.is_known(size):
+            self._kernel = None
         if layer == len(self._keys):
             # Zeros: a slot that is read before it is filled weighs nothing, but nothing times infinity would be no number.
             for buffers in (self._prompt_keys, self._prompt_values):
@@ -96,13 +102,13 @@ class Tails:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """What a captured step depends on: prompts, tails of each, prompt slots and tail slots."""
-        return self.count, self.per_prompt, self.prompt_slots, self.span
+        """What a captured step depends on: prompts, tails of each, prompt slots; tail slots where no kernel reads how many there are."""
+        return self.count, self.per_prompt, self.prompt_slots, self.span if self._kernel is None else 0
 
     def look(self) -> None:
         """Call before each forward: which slots it must not see."""
         self._hidden_N1W = None
-        if self._is_ragged:
+        if self._is_ragged and self._kernel is None:
             padding_NP = self._padding[: self.count * self.prompt_slots].view(self.count, -1)
             later_C = torch.arange(self.span, device=self.device) > self._slot_1 if self.fixed else padding_NP.new_zeros(self.span)
             self._hidden_N1W = torch.cat([padding_NP, later_C.expand(self.count, -1)], 1)[:, None]
@@ -112,6 +118,12 @@ class Tails:
         kv_heads = k_BKLD.shape[1]
         repeats = heads // kv_heads
         n, g, span, slots = self.count, self.per_prompt, self.span, self.prompt_slots
+        if self._kernel is not None:
+            prompt_states = (self._cut(buffers[layer], kv_heads, size) for buffers in (self._prompt_keys, self._prompt_values))
+            tail_states = (buffers[layer][:rows] for buffers in (self._keys, self._values))
+            given = (x_BHLD.reshape(rows, -1, size) for x_BHLD in (q_BHLD, k_BKLD, v_BKLD))
+            out_BHD: Tensor = self._kernel.attend_step(*given, *prompt_states, self._lengths[:n], *tail_states, self._slot_1, scale)
+            return out_BHD[:, None]
         own_keys, own_values = (self._write(buffers[layer], new) for buffers, new in ((self._keys, k_BKLD), (self._values, v_BKLD)))
         q_bRD = q_BHLD.reshape(rows * kv_heads, repeats, size)
         folded = q_bRD.view(n, g, kv_heads, repeats, size).transpose(1, 2).reshape(n * kv_heads, g * repeats, size)
@@ -159,6 +171,7 @@ class Tails:
             for flat, each in [
                 *((flat, states) for flat in (*self._prompt_keys, *self._prompt_values)),
                 (self._padding, self.prompt_slots),
+                (self._lengths, 1),
             ]:
                 running = flat[: self.count * each].view(self.count, each)
                 running[: len(prompts)] = running[index]

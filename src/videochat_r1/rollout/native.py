@@ -89,22 +89,22 @@ class NativeEngine:
 
     def _buffers_for(self, prompts: Sequence[Prompt], per_prompt: int, sampling: Sampling) -> Buffers:
         """Buffers that hold batches of these prompts; those of the last call where its recorded steps can be replayed."""
-        capture = self._capture if sampling.cuda_graphs else None
-        if capture is None and sampling.cuda_graphs and self.policy.device.type == "cuda":
-            capture = self._capture = cuda_capture()
+        records = sampling.cuda_graphs and (self._capture is not None or self.policy.device.type == "cuda")
         at_once = min(sampling.batch_prompts, len(prompts))
         most = (at_once, at_once * per_prompt, max(map(len, prompts)), sampling.max_tokens)
         weights = tuple(weight.data_ptr() for weight in self.policy.base.parameters())
         kept = self._kept
-        if kept is not None and capture is not None and kept.sampling == sampling:
+        if kept is not None and records and kept.sampling == sampling:
             if kept.weights == weights and kept.hold(most):
                 return kept
             room = kept.tails.most  # batches of two kinds in turn find room from the second turn on
             most = (max(most[0], room[0]), max(most[1], room[1]), max(most[2], room[2]), max(most[3], room[3]))
         self._kept = kept = None
-        tails = Tails(*most, self.policy.device, fixed=capture is not None)
+        # A pool of memory ends with its last graph: new graphs need a new one.
+        capture = (self._capture or cuda_capture()) if records else None
+        tails = Tails(*most, self.policy.device, fixed=records)
         buffers = Buffers(sampling, weights, tails, Drawing(self.policy, most[1], sampling), Graphs(capture))
-        if capture is not None:
+        if records:
             self._kept = buffers
         return buffers
 
