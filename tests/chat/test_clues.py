@@ -1,4 +1,5 @@
 import bisect
+from itertools import pairwise
 
 import pytest
 import torch
@@ -72,12 +73,29 @@ def test_the_frames_are_those_of_the_file_at_their_true_seconds(sight, video):
 
 
 def test_rounds_ask_for_clues_until_the_last(sight, video):
-    texts = ["<answer>A</answer><glue>[(10, 30)]</glue>", "<answer>B</answer><glue>[(20, 25)]</glue>", "<answer>B</answer>"]
+    texts = ["<answer>A</answer><glue>[(16, 26)]</glue>", "<answer>B</answer><glue>[(20, 25)]</glue>", "<answer>B</answer>"]
     config = CluesConfig(clues="rounds", rounds=3)
     thought, engine = thought_about(sight, choice(video), texts, config)
     assert ["glue" in prompt.text for prompt in engine.prompts] == [True, True, False]
     assert len(thought.looks) == 3 and thought.video_tokens <= 120 and thought.reading.answer.choice == "B"
     assert thought.looks[2].windows[0][0] >= thought.looks[1].windows[0][0] and thought.clues == ((20.0, 25.0),)
+
+
+@pytest.mark.parametrize(
+    "tokens, first_share, clue, looks",
+    [(120, 0.5, (20.0, 25.0), 3), (80, 0.75, (20.0, 25.0), 2), (120, 0.5, (5.0, 35.0), 2), (120, 0.9, (10.0, 30.0), 1)],
+    ids=["each look has enough", "half of what is left is four frames for five", "a wide clue", "all that is left is too little"],
+)
+def test_each_look_shows_more_of_its_windows_than_the_last(sight, video, tokens, first_share, clue, looks):
+    """An even part of the tokens left may be fewer frames than the look before had there, and the answer that stands would rest on them."""
+    config = CluesConfig(clues="rounds", rounds=3, tokens=tokens, first_share=first_share, context_share=0.0)
+    texts = [f"<answer>{start} to {end}</answer>" for start, end in (clue, (21.0, 24.0), (21.5, 24.0))]
+    thought, _ = thought_about(sight, grounding(video), texts, config)
+    assert len(thought.looks) == looks and thought.video_tokens <= tokens and thought.kept == looks - 1
+    for last, look in pairwise(thought.looks):
+        was, now = (sum(any(a <= s <= b for a, b in look.windows) for s in one.clip.times_s) for one in (last, look))
+        assert now > was or look.clip.frames_NCHW.shape[2:].numel() > last.clip.frames_NCHW.shape[2:].numel()
+    assert thought.ended == ("" if looks > 1 else "not_closer")
 
 
 def test_a_grounded_question_is_asked_in_its_own_words_in_both_passes(sight, video):

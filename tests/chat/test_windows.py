@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 
 from videochat_r1.chat.config import CluesConfig
-from videochat_r1.chat.windows import COVERS_ALL, INVALID, NO_CLUE, gap_at, joined_within, look_seconds, outside, windows_of
+from videochat_r1.chat.windows import COVERS_ALL, INVALID, NO_CLUE, gap_at, is_closer, joined_within, look_seconds, outside, windows_of
 from videochat_r1.rewards.intervals import total_length
 
 PLAIN = CluesConfig(pad_s=1.0, pad_gaps=0.0, merge_s=1.0, min_window_s=4.0, covers_all=0.8)
@@ -116,3 +116,25 @@ def test_any_clues_give_sorted_windows_and_never_more_moments_than_paid_for():
         moment_s = patch / fps
         inside = [second for second in seconds if any(start - moment_s < second < end + moment_s for start, end in windows)]
         assert len(inside) >= patch and len(inside) <= patch * (total_length(windows) / moment_s + 3 * len(windows) + moments)
+
+
+@pytest.mark.parametrize(
+    "next_s, next_px, closer",
+    [
+        ([10.0, 10.5, 11.0, 11.5], (32, 32), True),
+        ([10.0, 11.5], (32, 32), False),
+        ([10.0, 11.0, 12.0], (32, 32), False),
+        ([10.0, 11.0, 12.0], (64, 32), True),
+        ([10.0, 11.5], (64, 64), False),
+        ([10.0, 10.5, 11.0, 11.5], (16, 16), False),
+        ([0.0, 5.0, 10.0, 11.0, 12.0, 30.0], (32, 32), False),
+    ],
+    ids=["more frames", "fewer", "the same", "the same, larger", "fewer, larger", "more, smaller", "more of them elsewhere"],
+)
+def test_a_closer_look_shows_more_of_its_windows_and_nothing_less(next_s, next_px, closer):
+    assert is_closer([(10.0, 12.0)], [8.0, 10.0, 11.0, 12.0, 13.0], (32, 32), next_s, next_px) is closer
+
+
+def test_a_window_that_no_frame_fell_into_wants_one_at_least():
+    assert is_closer([(10.0, 12.0)], [8.0, 13.0], (32, 32), [11.0], (32, 32))
+    assert not is_closer([(10.0, 12.0)], [8.0, 13.0], (32, 32), [9.0], (64, 64))

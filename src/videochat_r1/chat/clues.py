@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from videochat_r1.chat.config import CluesConfig
 from videochat_r1.chat.sight import Sight
-from videochat_r1.chat.windows import look_seconds, windows_of
+from videochat_r1.chat.windows import NO_TOKENS, NOT_CLOSER, is_closer, look_seconds, windows_of
 from videochat_r1.errors import VideoError
 from videochat_r1.policy.model import Policy
 from videochat_r1.policy.prompt import render_text
@@ -185,6 +185,7 @@ class _Mind:
 
     def __post_init__(self) -> None:
         self.asks_clues = clue_task(self.task, self.sample) if self.config.clues != "off" else None
+        self.most_looks = self.config.looks  # fewer once the tokens would not pay for as many that each see more
 
     def look(self, policy: Policy, sight: Sight, number: int) -> None:
         """The clip and the prompt of the next look."""
@@ -200,7 +201,7 @@ class _Mind:
             self.loader.quarantine.add(self.sample, error.reason, error.what)
             self.error = error
             return
-        self.is_last = self.asks_clues is None or number == self.config.looks - 1
+        self.is_last = self.asks_clues is None or number == self.most_looks - 1
         self.asked = self.task if self.is_last or self.asks_clues is None else self.asks_clues
         question = self.asked.ask(self.sample, self.asking)
         self.prompt = render_text(policy, question, clip, order=self.asking.order, sample_id=self.sample.id)
@@ -235,39 +236,50 @@ class _Mind:
 
     def _next(self, reading: Reading, clip: Clip, tokens: int) -> tuple[FramePlan | None, str]:
         """The plan of the next look and "", or what is done without a clue and the reason."""
-        spent = tokens + sum(look.video_tokens for look in self.looks)
+        left = self.budget - tokens - sum(look.video_tokens for look in self.looks)
         done = len(self.looks) + 1
-        most = (self.budget - spent) // (self.config.looks - done)
-        if most < 1:
-            return None, "no_tokens"
+        if left < 1:
+            return None, NO_TOKENS
         spans = reading.answer.spans if reading.answer is not None else None
         windows = windows_of(spans, clip.times_s, clip.duration_s, self.config)
-        video, geometry = self.loader.config, self.loader.geometry
         if isinstance(windows, str):
             self.windows = ()
             if self.config.without_clue == "keep" or self.looks:
                 return None, windows
             self.asks_clues = None  # the next look is the last, and may spend all that is left
-            whole = video.model_copy(update={"max_tokens": self.budget - spent})
-            return plan_frames(self.info, whole, geometry, None, self.window_s), windows
-        self.windows = tuple(windows)
-        fps = self.config.clue_fps or 2 * video.fps
-        moments = max(most // self.moment_tokens, 1)
+            whole = self.loader.config.model_copy(update={"max_tokens": left})
+            return plan_frames(self.info, whole, self.loader.geometry, None, self.window_s), windows
+        for looks in range(self.most_looks - done, 0, -1):
+            plan = self._at(windows, clip.duration_s, left // looks) if left >= looks else None
+            if plan is not None and is_closer(windows, clip.times_s, _size(clip), plan.times_s, (plan.height_px, plan.width_px)):
+                self.windows, self.most_looks = tuple(windows), done + looks
+                return plan, ""
+        return None, NOT_CLOSER
+
+    def _at(self, windows: Sequence[Span], duration_s: float, most: int) -> FramePlan:
+        """A look at these windows for at most so many tokens. Raises VideoError."""
+        video, geometry = self.loader.config, self.loader.geometry
         seconds = look_seconds(
             windows,
-            clip.duration_s,
-            fps=fps,
-            moments=moments,
+            duration_s,
+            fps=self.config.clue_fps or 2 * video.fps,
+            moments=max(most // self.moment_tokens, 1),
             context_share=self.config.context_share,
             patch=geometry.temporal_patch,
         )
         times_s = tuple(_on_frames(seconds, self.info, self.window_s))
-        return plan_at(self.info, video, geometry, times_s, max_tokens=most, window_s=self.window_s), ""
+        return plan_at(self.info, video, geometry, times_s, max_tokens=most, window_s=self.window_s)
 
     def thought(self) -> Thought:
         kept = kept_look(self.looks, self.config)
         text = self.looks[kept].completion.text
         return Thought(sample=self.sample, looks=tuple(self.looks), kept=kept, reading=self.task.read(text, self.sample, self.asking))
+
+
+def _size(clip: Clip) -> tuple[int, int]:
+    """Height and width of its frames, in pixels."""
+    height_px, width_px = clip.frames_NCHW.shape[2:]
+    return height_px, width_px
 
 
 def _on_frames(seconds: Sequence[float], info: VideoInfo, window_s: Span | None) -> Iterator[float]:

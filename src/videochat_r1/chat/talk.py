@@ -127,6 +127,7 @@ ENDED = {
     "invalid_clue": "the seconds that the answer named lie outside the video",
     "covers_all": "the seconds that the answer named cover nearly all of the video",
     "no_tokens": "there were no tokens left",
+    "not_closer": "the tokens left would not show more of those seconds than was seen",
 }
 
 

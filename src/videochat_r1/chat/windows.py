@@ -14,6 +14,9 @@ from videochat_r1.types import Span
 NO_CLUE, INVALID, COVERS_ALL = "no_clue", "invalid_clue", "covers_all"
 """Why an answer gives nothing to look at again: it names no span, none of its spans lies in the video, or they cover nearly all of it."""
 
+NO_TOKENS, NOT_CLOSER = "no_tokens", "not_closer"
+"""Why a clue is not followed: no tokens are left, or too few for a look that shows more of the windows than the one that named them."""
+
 
 def windows_of(spans: Sequence[Span] | None, seen_s: Sequence[float], duration_s: float, config: CluesConfig) -> list[Span] | str:
     """The disjoint windows, in order, that the spans of an answer ask to look at again; or the reason why there are none.
@@ -53,6 +56,19 @@ def joined_within(spans: Sequence[Span], merge_s: float) -> list[Span]:
         else:
             joined.append((start_s, end_s))
     return joined
+
+
+def is_closer(
+    windows: Sequence[Span], seen_s: Sequence[float], seen_px: tuple[int, int], next_s: Sequence[float], next_px: tuple[int, int]
+) -> bool:
+    """Whether a next look shows more of the windows than the last: no fewer frames in them and no smaller ones, and more or larger.
+
+    seen_s, next_s: seconds of the frames; seen_px, next_px: their height and width. A look of fewer frames than the last one's answers
+    from less than is known already, and its answer, which stands, throws the better one away: however large its frames, it cannot tell
+    when an event begins that falls between them."""
+    seen, following = (sum(any(start <= at <= end for start, end in windows) for at in times_s) for times_s in (seen_s, next_s))
+    seen_area, next_area = math.prod(seen_px), math.prod(next_px)
+    return following >= max(seen, 1) and next_area >= seen_area and (following, next_area) != (seen, seen_area)
 
 
 def outside(windows: Sequence[Span], duration_s: float) -> list[Span]:
