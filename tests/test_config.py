@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -52,6 +53,21 @@ def test_a_recipe_gives_its_sections_and_comes_back_from_its_toml(tmp_path):
     copy.write_text(recipe_toml(recipe))
     assert read_recipe(copy) == recipe
     assert set(tomllib.loads(recipe_toml(recipe))) == set(Recipe.model_fields)
+
+
+def test_a_recipe_written_to_move_with_its_folder_names_what_moves_from_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    inside = {"annotations": "run/world/train.jsonl", "videos": str(tmp_path / "run" / "world")}
+    data = [{"name": "jsonl", **inside}, {"name": "jsonl", "annotations": "run-2/x.jsonl", "videos": "/films", "subtitles": ""}]
+    recipe = Recipe.model_validate({"policy": {"path": "Qwen/x"}, "data": data, "test": [{"name": "jsonl", **inside}]})
+    written = tomllib.loads(recipe_toml(recipe, tmp_path / "run" / "sft", moved_with=Path("run")))
+    assert [one["annotations"] for one in (*written["data"], *written["test"])] == [
+        "../world/train.jsonl",
+        "run-2/x.jsonl",
+        "../world/train.jsonl",
+    ]
+    assert [one["videos"] for one in written["data"]] == ["../world", "/films"]
+    assert written["policy"]["path"] == "Qwen/x" and written["data"][1]["subtitles"] == ""
 
 
 def test_a_folder_beside_the_recipe_is_the_model(tmp_path):

@@ -122,11 +122,22 @@ def read_section(path: str | Path, name: str, model: type[checking.Model]) -> ch
     return checking.checked(model, own, line, lambda at: checking.dotted((name, *at)))
 
 
-def recipe_toml(recipe: Recipe) -> str:
-    """A resolved recipe as TOML: every field, defaults included. read_recipe gives the same recipe back."""
+def recipe_toml(recipe: Recipe, folder: Path | None = None, moved_with: Path | None = None) -> str:
+    """A resolved recipe as TOML: every field, defaults included. read_recipe gives the same recipe back.
+
+    folder: where the TOML is to lie. Data that lie below moved_with, which holds that folder, are then named from there, so that all of it
+    can be moved as a whole."""
     import tomli_w
 
-    return tomli_w.dumps(recipe.model_dump(mode="json"))
+    values = recipe.model_dump(mode="json")
+    if folder is not None:
+        whole = os.path.abspath(moved_with or folder)
+        for section, field in PATHS:
+            for table in values[section] if section in ("data", "test") else ():
+                lies_at = os.path.abspath(table[field])
+                if table[field] and os.path.commonpath((whole, lies_at)) == whole:
+                    table[field] = os.path.relpath(lies_at, os.path.abspath(folder))
+    return tomli_w.dumps(values)
 
 
 def line_of(text: str, path: checking.Path) -> int:

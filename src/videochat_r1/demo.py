@@ -135,7 +135,7 @@ class Demo:
     def trained(self, method: Literal["grpo", "sft"], folder: RunFolder, samples: list[Sample]) -> Parts:
         """What comes of the base by one method, in a run folder of its own."""
         recipe = self.recipe.model_copy(update={"train": self.recipe.train.model_copy(update={"method": method})})
-        write_whole(folder.path / "recipe.toml", recipe_toml(recipe).encode())
+        write_whole(folder.path / "recipe.toml", recipe_toml(recipe, folder.path, moved_with=self.out).encode())
         parts = load(recipe)
         run_steps(recipe, folder, *parts, [samples], title={"grpo": "Learning from rewards", "sft": "SFT control"}[method])
         return parts

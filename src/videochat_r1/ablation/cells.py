@@ -137,7 +137,7 @@ class Runner:
                 raise UsageError(what, f"Remove {path}, or choose another folder with --out.")
             parts = Saved(recipe, path)
             if facts is None:
-                write_whole(path / "recipe.toml", recipe_toml(recipe).encode())
+                write_whole(path / "recipe.toml", recipe_toml(recipe, path, moved_with=self.out).encode())
                 parts.parts = load(recipe)
                 outcome = run_steps(recipe, folder, *parts.parts, [samples], title=cell.name)
                 facts = {"of": described, "seconds": outcome.seconds, "reward": _last_reward(path / "metrics.jsonl")}
