@@ -11,8 +11,10 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLMLP, ap
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextRMSNorm
 
 from videochat_r1.policy import fused
+from videochat_r1.policy.flash import merge
 from videochat_r1.policy.kernels.decode import attend_step
 from videochat_r1.policy.kernels.gate import silu_product
+from videochat_r1.policy.kernels.merge import merge_into
 from videochat_r1.policy.kernels.norm import rms_norm
 
 
@@ -137,6 +139,20 @@ def check_layers(device, dtype):
         assert all("forward" in layer.mlp.__dict__ for layer in policy.base.model.language_model.layers)
 
 
+def check_merge(device, dtype):
+    """Into every third token of a row, heads and sizes that are no powers of two among them."""
+    for length, heads, size in ((30, 4, 16), (31, 3, 24), (1, 16, 64)):
+        index_T = torch.arange(0, length, 3, device=device)
+        out, part = (drawn(count, heads, size, device=device, dtype=dtype).detach() for count in (length, len(index_T)))
+        lse, part_lse = (drawn(heads, count, device=device, dtype=torch.float32).detach() * 20 for count in (length, len(index_T)))
+        wanted, wanted_lse = out.clone(), lse.clone()
+        merged = merge(part.transpose(0, 1), part_lse, out[index_T].transpose(0, 1), lse[:, index_T])
+        wanted[index_T], wanted_lse[:, index_T] = merged[0].transpose(0, 1), merged[1]
+        merge_into(out, lse, part, part_lse, index_T)
+        torch.testing.assert_close(out, wanted)
+        torch.testing.assert_close(lse, wanted_lse)
+
+
 def check_filled(device, dtype):
     """A layer whose width no tensor core likes, with biases, as in the tower of Qwen2.5-VL."""
     torch.manual_seed(0)
@@ -159,6 +175,6 @@ def check_filled(device, dtype):
 
 if __name__ == "__main__":
     device = torch.device(sys.argv[1])
-    for name in ("norm", "gate", "rotary", "decode", "filled", "layers"):
+    for name in ("norm", "gate", "rotary", "decode", "merge", "filled", "layers"):
         globals()[f"check_{name}"](device, torch.float32)
         print(f"{name} ok", flush=True)

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-CHECKS = ["norm", "gate", "rotary", "decode", "filled", "layers"]
+CHECKS = ["norm", "gate", "rotary", "decode", "merge", "filled", "layers"]
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,8 @@ Axes: N tokens, D in, O out, r rank. y = x W^T + b + s (x A^T) B^T, after Hu et 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -38,8 +40,55 @@ def _forward(layer: Any, by_peft: Any, x: Tensor, *args: Any, **kwargs: Any) -> 
         out: Tensor = by_peft(x, *args, **kwargs)
         return out
     a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
-    added: Tensor = AdaptedProduct.apply(x, base.weight, base.bias, a, b, layer.scaling[name])
+    added: Tensor = AdaptedProduct.apply(x, base.weight, base.bias, a, b, *_lowered(layer, name), layer.scaling[name])
     return added
+
+
+def layers_of(model: nn.Module) -> list[Any]:
+    """A PEFT model's adapted layers."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+
+
+@contextmanager
+def off(layers: list[Any]) -> Iterator[None]:
+    """Inside, adapters add nothing. PEFT's own context looks at every module's name and state on its way in and out, which takes longer
+    than a reference pass over a short row."""
+    was = [layer._disable_adapters for layer in layers]
+    try:
+        for layer in layers:
+            layer._disable_adapters = True
+        yield
+    finally:
+        for layer, is_off in zip(layers, was, strict=True):
+            layer._disable_adapters = is_off
+
+
+@torch.no_grad()
+def merge(layer: Any) -> None:
+    """Add an adapter to the weight it adapts, in place: the sum is taken in float32 and rounded once. Layers that are not plain merge as
+    PEFT merges."""
+    base, name = layer.get_base_layer(), layer.active_adapters[0] if len(layer.active_adapters) == 1 else ""
+    if layer.merged or not hasattr(layer, "lora_variant") or not _is_plain(layer, base, name):
+        layer.merge()
+        return
+    low_a_rD, low_b_Or = _lowered(layer, name)
+    base.weight.data.addmm_(low_b_Or, low_a_rD)
+    layer.merged_adapters.append(name)
+
+
+def _lowered(layer: Any, name: str) -> tuple[Tensor, Tensor]:
+    """A, and B times the scale, in the base's type: made once for each state of the weights, not in each of many passes over them."""
+    a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
+    dtype, scale = layer.base_layer.weight.dtype, layer.scaling[name]
+    state = (a.data_ptr(), a._version, b.data_ptr(), b._version, dtype, scale)
+    kept = layer.__dict__.get("_lowered")
+    if kept is None or kept[0] != state:
+        with torch.no_grad():
+            kept = (state, a.detach().to(dtype), (b.detach() * scale).to(dtype))
+        layer.__dict__["_lowered"] = kept
+    return kept[1], kept[2]
 
 
 def _is_plain(layer: Any, base: Any, name: str) -> bool:
@@ -56,12 +105,22 @@ def _is_plain(layer: Any, base: Any, name: str) -> bool:
 
 
 class AdaptedProduct(torch.autograd.Function):
-    """(x (..., D), W (O, D), bias (O,) or None, A (r, D), B (O, r), s) -> (..., O), in W's type. W and bias get no gradient."""
+    """(x (..., D), W (O, D), bias (O,) or None, A (r, D), B (O, r), A and s B in W's type, s) -> (..., O), in W's type. W and bias get no
+    gradient; A and B are given for theirs."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight_OD: Tensor, bias_O: Tensor | None, a_rD: Tensor, b_Or: Tensor, scale: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight_OD: Tensor,
+        bias_O: Tensor | None,
+        a_rD: Tensor,
+        b_Or: Tensor,
+        low_a_rD: Tensor,
+        low_b_Or: Tensor,
+        scale: float,
+    ) -> Tensor:
         x_ND = x.reshape(-1, x.shape[-1]).to(weight_OD.dtype)
-        low_a_rD, low_b_Or = a_rD.to(weight_OD.dtype), (b_Or * scale).to(weight_OD.dtype)
         y_NO = F.linear(x_ND, weight_OD, bias_O)
         inner_Nr = x_ND @ low_a_rD.T
         y_NO.addmm_(inner_Nr, low_b_Or.T)
@@ -81,7 +140,7 @@ class AdaptedProduct(torch.autograd.Function):
             grad_a = wide_product(grad_inner_Nr.T, x_ND).to(ctx.types[0])
         if ctx.needs_input_grad[4]:
             grad_b = wide_product(grad_NO.T, inner_Nr).mul_(ctx.scale).to(ctx.types[1])
-        return grad_x, None, None, grad_a, grad_b, None
+        return grad_x, None, None, grad_a, grad_b, None, None, None
 
 
 def wide_product(a: Tensor, b: Tensor) -> Tensor:

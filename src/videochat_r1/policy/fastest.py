@@ -58,8 +58,11 @@ def fastest(prompts: Sequence[int], tails: Sequence[Sequence[int]], geometry: Ge
 
 def candidates(geometry: Geometry) -> tuple[Backend, ...]:
     """Backends that have a kernel of their own for such tensors, the usual first; plain operations where none has."""
-    kernels: tuple[Backend, ...] = ("segments", "efficient")
-    found = tuple(name for name in kernels if kernel_of(name, geometry.device, geometry.dtype, geometry.size) is not None)
+    kernels: tuple[Backend, ...] = (
+        "segments",
+        "efficient",
+    )  # the second where there is no first: it was never faster (docs/performance.md)
+    found = tuple(name for name in kernels if kernel_of(name, geometry.device, geometry.dtype, geometry.size) is not None)[:1]
     if geometry.device.type == "cuda" and geometry.dtype in (torch.bfloat16, torch.float16) and geometry.size >= 16:
         found += ("flex",)
     return found or ("portable",)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from videochat_r1.policy.fused import kernels_work
 from videochat_r1.policy.segments import Padding, Place, Segments
 
 aten = torch.ops.aten
@@ -169,6 +170,11 @@ class VarlenKernel:
         tail, prompt = row.tail_index, row.prompt_index
         if tail.numel():
             shared, shared_lse = _varlen(q_LHD[tail], k_LKD[prompt], v_LKD[prompt], row.tail_bounds, row.prompt_bounds, False, scale)
+            if kernels_work(q.device):
+                from videochat_r1.policy.kernels.merge import merge_into
+
+                merge_into(out, lse, shared, shared_lse, tail)
+                return out.transpose(0, 1), lse
             merged, merged_lse = merge(shared, shared_lse.transpose(0, 1), out[tail], lse[:, tail].transpose(0, 1))
             out[tail], lse[:, tail] = merged, merged_lse.transpose(0, 1)
         return out.transpose(0, 1), lse
@@ -213,6 +219,7 @@ class EfficientCuda:
 
     def backward(self, given: list[Tensor], k: Tensor, v: Tensor, causal: bool, scale: float) -> tuple[Tensor, Tensor, Tensor]:
         grad, q, out, lse = given
+        out = out.transpose(1, 2).contiguous().transpose(1, 2)  # as the kernel writes it; it reads others past their end
         padded = F.pad(lse, (0, -lse.shape[-1] % self.BLOCK), value=float("inf")).contiguous()
         unused = torch.zeros((), dtype=torch.int64, device=q.device)  # the random state of a dropout that there is not
         wanted = [True, True, True, False]

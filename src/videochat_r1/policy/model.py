@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ class Policy(Processing):
         self._in_reference = True
         try:
             if self._adapter_off_is_reference:
-                with self.model.disable_adapter():
+                with adapter.off(self._adapter_layers):
                     yield self
             else:
                 with self._standing_in(self._frozen):
@@ -134,13 +135,13 @@ class Policy(Processing):
             return
         if self._in_reference:
             raise RuntimeError("merged() inside reference()")
-        layers = self._adapter_layers()
+        layers = self._adapter_layers
         kept = [(layer, layer.get_base_layer().weight.data.clone()) for layer in layers]
         self._is_merged = True
         try:
             with torch.no_grad():
                 for layer in layers:
-                    layer.merge()
+                    adapter.merge(layer)
             yield self
         finally:
             for layer, weight in kept:
@@ -165,10 +166,9 @@ class Policy(Processing):
                 f"The policy could not be written to {folder}: {fault.strerror or fault}.", "Check the folder's owner and the space left."
             ) from fault
 
+    @cached_property
     def _adapter_layers(self) -> list[Any]:
-        from peft.tuners.tuners_utils import BaseTunerLayer
-
-        return [module for module in self.model.modules() if isinstance(module, BaseTunerLayer)]
+        return adapter.layers_of(self.model)
 
     @contextmanager
     def _standing_in(self, weights: dict[str, Tensor]) -> Iterator[None]:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 QUERIES = 64  # of a program in the first launch, at most
 BLOCK = 64  # keys that are looked at together
-PROGRAMS = 264  # of the first launch, about: two on each multiprocessor of a Hopper card
+CHUNK = 256  # keys of a program in the first launch, at least: what a chunk saves there it costs in the second
+PROGRAMS = 66  # of the first launch, about
 LOG2_E = 1.4426950408889634
 
 
@@ -100,6 +101,8 @@ def _over_tails(
     D: tl.constexpr,
     QUERIES: tl.constexpr,
     BLOCK: tl.constexpr,
+    SPLITS: tl.constexpr,
+    TOGETHER: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     row, kv = tl.program_id(0), tl.program_id(1)
@@ -123,15 +126,23 @@ def _over_tails(
         v = tl.load(v_ptr + place, mask=inside[:, None], other=0.0)
         best, total, summed = _look(q, k, v, inside, scale, best, total, summed, PRECISION)
     length = tl.load(lengths_ptr + row // G)
-    for split in range(tl.cdiv(length, chunk)):
-        part = (split * batch).to(tl.int64) * (KV * R) + query
-        lse = tl.load(lse_ptr + part, mask=is_query, other=0.0)
-        shared = tl.load(part_ptr + part[:, None] * D + column[None, :], mask=is_query[:, None], other=0.0)
-        above = tl.maximum(best, lse)
-        kept, joined = tl.exp2(best - above), tl.exp2(lse - above)
-        total = total * kept + joined
-        summed = summed * kept[:, None] + shared * joined[:, None]
-        best = above
+    splits = tl.cdiv(length, chunk)
+    split = tl.arange(0, SPLITS)
+    place = split[None, :].to(tl.int64) * batch * (KV * R) + query[:, None]
+    lses = tl.load(lse_ptr + place, mask=is_query[:, None] & (split[None, :] < splits), other=float("-inf"))
+    above = tl.maximum(best, tl.max(lses, axis=1))
+    kept = tl.exp2(best - above)
+    total *= kept
+    summed *= kept[:, None]
+    for first in range(0, splits, TOGETHER):
+        for number in tl.static_range(TOGETHER):  # no load waits for another's sum
+            one = query.to(tl.int64) + (first + number) * batch * (KV * R)
+            is_part = is_query & (first + number < splits)
+            lse = tl.load(lse_ptr + one, mask=is_part, other=float("-inf"))
+            shared = tl.load(part_ptr + one[:, None] * D + column[None, :], mask=is_part[:, None], other=0.0)
+            joined = tl.exp2(lse - above)
+            total += joined
+            summed += shared * joined[:, None]
     out = (summed / total[:, None]).to(out_ptr.dtype.element_ty)
     tl.store(out_ptr + query[:, None] * D + column[None, :], out, mask=is_query[:, None])
 
@@ -159,8 +170,8 @@ def attend_step(
     prompts, kv_heads, slots, _ = prompt_k_NKPD.shape
     tails, repeats = batch // prompts, heads // kv_heads
     tiles = triton.cdiv(tails * repeats, QUERIES)
-    chunk = BLOCK
-    while prompts * kv_heads * tiles * triton.cdiv(slots, chunk) > PROGRAMS and chunk < 8 * BLOCK:
+    chunk = CHUNK
+    while prompts * kv_heads * tiles * triton.cdiv(slots, chunk) > PROGRAMS and chunk < 2 * CHUNK:
         chunk *= 2
     splits = triton.cdiv(slots, chunk)
     part = torch.empty(splits, batch, heads, size, dtype=torch.float32, device=q_BHD.device)
@@ -195,6 +206,8 @@ def attend_step(
         batch,
         tails,
         QUERIES=max(16, triton.next_power_of_2(repeats)),
+        SPLITS=triton.next_power_of_2(splits),
+        TOGETHER=8,
         num_warps=4,
         **fixed,
     )
