@@ -134,6 +134,28 @@ def test_a_path_that_is_not_there_suggests_no_name_of_another_kind(tmp_path):
         list(read_items(tmp_path / "nope", "list"))
 
 
+def test_an_ending_that_many_share_makes_no_two_names_alike(tmp_path):
+    (tmp_path / "enc.jsonl").write_text("")
+    with pytest.raises(DataError, match=r"holds: enc\.jsonl"):
+        list(read_items(tmp_path / "nope.jsonl", "list"))
+    (tmp_path / "enc.jsonl").rename(tmp_path / "encs.json")
+    with pytest.raises(DataError, match=r"Did you mean encs\.json\?"):
+        list(read_items(tmp_path / "encs.jsonl", "list"))
+
+
+def test_of_two_bad_lines_the_first_is_named(tmp_path):
+    good, broken, latin = b'{"id": "a"}\n', b'{"id": oops\n', b'{"id": "\xe9"}\n'
+    for data, at in [
+        (good + broken + latin, ":2:8"),
+        (good + latin + broken, ":2:9: byte 0xe9 is not UTF-8"),
+        (latin + broken, ":1:9: byte 0xe9 is not UTF-8"),
+        (b"\xef\xbb\xbf" + good + latin, ":2:9: byte 0xe9 is not UTF-8"),
+    ]:
+        with pytest.raises(DataError) as fault:
+            items(tmp_path, data)
+        assert at in fault.value.what, data
+
+
 def test_one_line_of_megabytes_is_read_in_no_time(tmp_path):
     rows = [{"id": str(n), "meta": "x" * 50} for n in range(100_000)]
     start = time.process_time()

@@ -61,6 +61,21 @@ def test_the_likely_cause_of_a_missing_video(tmp_path, there, cause):
     assert cause.format(videos=videos, root=tmp_path) in found
 
 
+def test_a_folder_of_videos_that_is_not_there_and_the_one_that_was_meant(tmp_path):
+    rows = write_json(tmp_path / "rows.json", captions(1))
+
+    def told(videos: Path) -> str:
+        with pytest.raises(DataError, match="No folder .* to take videos from") as fault:
+            read_samples(source("charades_sta", rows, videos=str(videos)))
+        return fault.value.mend
+
+    assert told(tmp_path / "elsewhere").startswith("Set videos (--videos) to the folder that")
+    (tmp_path / "films").mkdir()
+    assert told(tmp_path / "flims") == told(tmp_path / "runs" / "films") == f"Did you mean {tmp_path / 'films'}?"
+    (tmp_path / "videos").mkdir()
+    assert told(tmp_path / "elsewhere") == f"Did you mean {tmp_path / 'videos'}?"
+
+
 def test_another_layout_than_the_annotations(tmp_path):
     videos = place(tmp_path / "v", "0.mp4", "1.mp4")
     report = check(source("nextgqa", write_json(tmp_path / "rows.json", questions(2)), videos=videos))

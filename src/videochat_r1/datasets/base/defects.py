@@ -115,6 +115,7 @@ class DefectReport:
     missing_rows: int = 0  # rows whose video is not there
     missing_fate: str = "left out"  # what becomes of them
     missing_causes: dict[str, int] = field(default_factory=dict)  # likely cause, with its mend: how many videos
+    hint: str = ""  # where no row was of use: which data set the file seems to be of
 
     def add(self, defect: Defect) -> None:
         self.counts[defect.code] += 1
@@ -141,7 +142,7 @@ class DefectReport:
             others = f" {count - 1:,} more such." if count > 1 else ""
             other_way = " or ".join(choice for choice in KINDS[code].choices if choice != "refuse")
             mend = f"Mend the row, or set on_defect.{code} = {other_way}; `videochat-r1 data check` lists every defect."
-            raise DataError(f"{self.place(first)}: {first.detail} [{code}].{others}", mend)
+            raise DataError(f"{self.place(first)}: {first.detail} [{code}].{others}", self.hint or mend)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON can hold it."""
@@ -157,6 +158,7 @@ class DefectReport:
             "missing_rows": self.missing_rows,
             "missing_causes": dict(self.missing_causes),
             "missing": list(self.missing[:100]),
+            "hint": self.hint,
             "examples": {
                 code: [{"id": printable(e.sample_id), "line": e.line, "detail": e.detail} for e in found]
                 for code, found in sorted(self.examples.items())
@@ -175,6 +177,8 @@ class DefectReport:
             found += [f"    {count:,}: {cause}" for cause, count in self.missing_causes.items()]
         if self.clean:
             found.append("  no defect found")
+        if self.hint:
+            found.append(f"  {self.hint}")
         return found
 
 

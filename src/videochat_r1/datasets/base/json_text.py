@@ -5,6 +5,7 @@ a file gives items or a DataError."""
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import stat
@@ -29,6 +30,13 @@ class Item:
     key: str | None  # of an entry of an object
     value: Any
     line: int  # the first line of it, from 1
+
+
+class OtherFormat(DataError):
+    """A sound JSON file whose outside is not what the format has: it is of another data set."""
+
+
+OTHER_FORMAT = "Check that --dataset names the format of this file."
 
 
 class _DuplicateKey(ValueError):
@@ -57,8 +65,12 @@ def read_items(path: Path, outermost: Literal["list", "object"]) -> Iterator[Ite
 
     outermost: what the format has on the outside. "list" takes a JSON list or JSONL rows; "object" takes a JSON object of key: entry, or
     JSONL lines that are such objects. Raises DataError, with line and column, for a file that is missing, not UTF-8 or not JSON."""
-    text = read_text(path)
+    text, fault = _decoded(path)
     start = _skip(text, 0)
+    if fault is not None:
+        if start < len(text) and _is_jsonl(text, start, outermost):
+            yield from _lines(path, text, outermost)  # a line that is no JSON before the one that is not UTF-8 is told first
+        raise fault
     if start == len(text):
         raise DataError(f"{path}: the file is empty.", "Fetch or write it again, or give another.")
     if text.startswith("version https://git-lfs", start):
@@ -74,28 +86,39 @@ def read_items(path: Path, outermost: Literal["list", "object"]) -> Iterator[Ite
     if text[start] in "[{" and text[start] != expected:
         came = "a list" if text[start] == "[" else "an object"
         want = "a list of rows" if outermost == "list" else "an object of video: entry"
-        raise DataError(f"{_at(path, text, start)}: expected {want}, found {came}.", "Check that --dataset names the format of this file.")
+        raise OtherFormat(f"{_at(path, text, start)}: expected {want}, found {came}.", OTHER_FORMAT)
     yield from _entries(path, text, start)
 
 
 def read_text(path: Path) -> str:
     """The text of a regular UTF-8 file, without a byte order mark. Raises DataError."""
+    text, fault = _decoded(path)
+    if fault is not None:
+        raise fault
+    return text
+
+
+def _decoded(path: Path) -> tuple[str, DataError | None]:
+    """The text of a file, or the whole lines of it before the first that is not UTF-8, and that fault. Raises DataError for a file that is
+    no text or cannot be read."""
     check_file(path)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path!s}: {error.strerror or error}.", "Check the path and who may read it.") from None
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(f"{path}: this is UTF-16.", f"Save it as UTF-8: iconv -f UTF-16 -t UTF-8 {path.name}")
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode(), None
     except UnicodeDecodeError as error:
         if b"\0" in data:
             raise DataError(f"{path}: this is a binary file, not JSON.", "Give the JSON or JSONL file itself.") from None
         line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        what = f"{path}:{line}:{column}: byte 0x{data[error.start]:02x} is not UTF-8; the file looks like Latin-1."
-        raise DataError(what, f"Save it as UTF-8: iconv -f LATIN1 -t UTF-8 {path.name}") from None
+        before = data.rfind(b"\n", 0, error.start)
+        what = f"{path}:{line}:{error.start - before}: byte 0x{data[error.start]:02x} is not UTF-8; the file looks like Latin-1."
+        fault = DataError(what, f"Save it as UTF-8: iconv -f LATIN1 -t UTF-8 {path.name}")
+        return data[: before + 1].decode(), fault
 
 
 def check_file(path: Path) -> None:
@@ -118,7 +141,8 @@ def _near(path: Path) -> str:
         files = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
     except OSError:
         return f"There is no folder {path.parent} either. Check the path."
-    if close := near(path.name, files, 1):
+    stems = set(near(path.stem, (Path(name).stem for name in files), len(files)))  # an ending that many share makes no two names alike
+    if close := near(path.name, (name for name in files if Path(name).stem in stems), 1):
         return f"Did you mean {close[0]}?"
     likely = sorted(name for name in files if name.endswith(LIKELY))
     return (
@@ -166,7 +190,7 @@ def _lines(path: Path, text: str, outermost: str) -> Iterator[Item]:
             elif isinstance(value, dict):
                 yield from (Item(key, entry, line) for key, entry in value.items())
             else:
-                _fail(path, text, first, "expected an object of video: entry", "Check that --dataset names the format of this file.")
+                raise OtherFormat(f"{_at(path, text, first)}: expected an object of video: entry.", OTHER_FORMAT)
         start, line = (end.end() if end else len(text)), line + 1
 
 

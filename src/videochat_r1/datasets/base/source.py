@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,7 +12,8 @@ from pydantic import field_validator, model_validator
 from videochat_r1 import plugins
 from videochat_r1.datasets.base.defects import KINDS, Action, Defect, DefectReport, default_action
 from videochat_r1.datasets.base.examine import Row, examine
-from videochat_r1.datasets.base.videos import likely_causes, video_path
+from videochat_r1.datasets.base.json_text import OtherFormat
+from videochat_r1.datasets.base.videos import likely_causes, likely_folder, video_path
 from videochat_r1.errors import DataError, UsageError
 from videochat_r1.section import Section, refused
 from videochat_r1.types import Sample
@@ -113,7 +114,8 @@ def read_samples(source: DataSource, *, keeps_missing: bool = False) -> Loaded:
     report.stop_if_refused()
     _stop_if_missing(source, report)
     if not loaded.samples:
-        raise DataError(f"{source.annotations}: no sample is left of {report.rows:,} rows.", "`videochat-r1 data check` tells why.")
+        mend = report.hint or "`videochat-r1 data check` tells why."
+        raise DataError(f"{source.annotations}: no sample is left of {report.rows:,} rows.", mend)
     if source.difficulty:
         from videochat_r1.datasets.base.difficulty import chosen
 
@@ -133,9 +135,9 @@ def _scan(source: DataSource, keeps_missing: bool = False) -> Loaded:
     dataset = load_dataset(source.name)
     task = _task(source, dataset)
     if source.videos and not os.path.isdir(source.videos):
-        raise DataError(
-            f"No folder {source.videos} to take videos from.", "Set videos to the folder that the annotations' video paths start from."
-        )
+        meant = likely_folder(source.videos, source.annotations)
+        mend = "Set videos (--videos) to the folder that the annotations' video paths start from."
+        raise DataError(f"No folder {source.videos} to take videos from.", f"Did you mean {meant}?" if meant else mend)
     if source.subtitles and not os.path.isdir(source.subtitles):
         raise DataError(f"No folder {source.subtitles} to take subtitles from.", "Set subtitles to the folder of the subtitle files.")
     actions = source.actions()
@@ -145,7 +147,7 @@ def _scan(source: DataSource, keeps_missing: bool = False) -> Loaded:
     contents: set[tuple[object, ...]] = set()
     there: dict[str, bool] = {}  # video -> whether it is there
     missing: dict[str, str] = {}
-    for row in dataset.rows(source):
+    for row in _rows(dataset, source):
         report.rows += 1
         sample, found = examine(row, task, actions, source.box_scale)
         if sample is not None:
@@ -173,10 +175,26 @@ def _scan(source: DataSource, keeps_missing: bool = False) -> Loaded:
         samples.append(sample if path == sample.video else replace(sample, video=path))
         if source.limit and len(samples) == source.limit:
             break
+    if report.rows and report.dropped == report.rows:
+        report.hint = _hint(source)
     report.samples, report.videos = len(samples), len({sample.video for sample in samples} - missing.keys())
     report.missing = tuple(missing.values())
     report.missing_causes = likely_causes(source.videos, missing) if missing else {}
     return Loaded(samples, report)
+
+
+def _rows(dataset: Dataset, source: DataSource) -> Iterator[Row]:
+    """The rows of the source. Raises DataError, which names the data set that the file seems to be of, where it is another's."""
+    try:
+        yield from dataset.rows(source)
+    except OtherFormat as fault:
+        raise DataError(fault.what, _hint(source) or fault.mend) from None
+
+
+def _hint(source: DataSource) -> str:
+    from videochat_r1.datasets.base.formats import fitting, hint
+
+    return hint(fitting(source))
 
 
 def _task(source: DataSource, dataset: Dataset) -> str:

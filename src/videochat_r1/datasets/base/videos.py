@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from videochat_r1.spelling import near
+
 EXTENSIONS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".ts")
 WALK_LIMIT = 200_000  # names looked at when missing videos are searched for in other folders
 
@@ -16,6 +18,17 @@ def video_path(folder: str, name: str, extension: str = "") -> str:
     if extension and PurePosixPath(name).suffix.lower() in EXTENSIONS:
         name = str(PurePosixPath(name).with_suffix("." + extension.lstrip(".")))
     return os.path.join(folder, name) if folder else name
+
+
+def likely_folder(folder: str, annotations: str) -> str:
+    """The folder that was probably meant by one that is not there: a name beside it that a slip of the fingers turns into it, or the folder
+    of that name, or of videos, beside the annotations; "" for none."""
+    parent, name = os.path.split(folder.rstrip(os.sep))
+    beside = [entry for entry in _names(parent or ".") if os.path.isdir(os.path.join(parent, entry))]
+    own = os.path.dirname(annotations)
+    likely = [os.path.join(parent, close) for close in near(name, beside, 1)]
+    likely += [os.path.join(own, other) for other in (name, "videos") if other]
+    return next((path for path in likely if os.path.isdir(path)), "")
 
 
 def likely_causes(folder: str, missing: Iterable[str]) -> dict[str, int]:
