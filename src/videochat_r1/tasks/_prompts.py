@@ -34,3 +34,14 @@ def choice_question(sample: Sample, thinking: bool) -> str:
         + f'Answer the question: "{sample.question}" according to the content of the video. Select the answer from :{options}.'
     )
     return f"{question}\n\n{THOUGHT}\n\nThen, p{LETTER}" if thinking else f"{question} P{LETTER}"
+
+
+def event_question(sample: Sample, thinking: bool, form: str) -> str:
+    """Asks when the sample's event happens, and for an answer in a form that differs between tasks. The event is written in lower case
+    without a full stop at its end, as in the released training code."""
+    event = sample.question.strip().lower().removesuffix(".")
+    return (
+        f'To accurately pinpoint the event "{event}" in the video, determine the precise time period of the event.\n\n'
+        + (f"{THOUGHT}\n\nThen, p" if thinking else "P")
+        + f"rovide the start and end times (in seconds, precise to two decimal places) in the format {form}"
+    )

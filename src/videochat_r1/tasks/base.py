@@ -71,6 +71,10 @@ class Task:
     derived: Mapping[str, Derived] = field(default_factory=dict)
 
 
+FORMAT: dict[str, Reward] = {"format": lambda reading, sample, asking: float(reading.format_ok)}
+"""The reward of an answer in the form that was asked for, which most tasks add to their own."""
+
+
 def load_task(name: str) -> Task:
     """The task of that name, or of the .py file at that path. Raises UsageError on an unknown one."""
     task = plugins.load("tasks", name, "TASK")

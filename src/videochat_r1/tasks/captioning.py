@@ -16,7 +16,7 @@ from videochat_r1.judge.base import LONGEST_CAPTION, Judge, Question
 from videochat_r1.rewards import tags
 from videochat_r1.rewards.events import harmonic, judged_precision, judged_recall
 from videochat_r1.tasks._prompts import THOUGHT
-from videochat_r1.tasks.base import Asking, Derived, Task
+from videochat_r1.tasks.base import FORMAT, Asking, Derived, Task
 from videochat_r1.tasks.description import frequent_events
 from videochat_r1.types import Answer, Reading, Sample, Verdict
 
@@ -121,7 +121,7 @@ TASK = Task(
     ask=ask,
     read=read,
     write=write,
-    rewards={"format": lambda reading, sample, asking: float(reading.format_ok), "event_recall": event_recall},
+    rewards=FORMAT | {"event_recall": event_recall},
     metrics={"event_precision": _precision, "event_recall": _recall, "eventless": _eventless},
     derived={"event_F1": Derived(("event_recall", "event_precision"), harmonic)},
     trivial={"frequent_events": frequent_events},

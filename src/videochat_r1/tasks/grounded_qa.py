@@ -13,7 +13,7 @@ from videochat_r1.rewards.choices import check_choice, is_asked_letter, read_cho
 from videochat_r1.rewards.intervals import check_spans, iop, span_closeness, tiou, union_iou
 from videochat_r1.tasks._prompts import choice_question
 from videochat_r1.tasks._trivial import best_fractions, duration_s, majority_letter, share_of
-from videochat_r1.tasks.base import Asking, Metric, Reward, Task
+from videochat_r1.tasks.base import FORMAT, Asking, Metric, Reward, Task
 from videochat_r1.tasks.video_qa import right
 from videochat_r1.types import Answer, Reading, Sample, Span
 
@@ -109,7 +109,6 @@ def closeness(reading: Reading, sample: Sample) -> float:
     return span_closeness(reading.answer.spans, truth) if reading.answer and reading.answer.spans else 0.0
 
 
-FORMAT: dict[str, Reward] = {"format": lambda reading, sample, asking: float(reading.format_ok)}
 ACCURACY: dict[str, Reward] = {"accuracy": lambda reading, sample, asking: right(reading, sample)}
 GLUE: dict[str, Reward] = {"glue_iou": lambda reading, sample, asking: union_overlap(reading, sample)}
 WASSERSTEIN: dict[str, Reward] = {"wasserstein": lambda reading, sample, asking: closeness(reading, sample)}

@@ -15,9 +15,9 @@ from statistics import fmean
 from videochat_r1.rewards import intervals, tags
 from videochat_r1.rewards.intervals import check_spans
 from videochat_r1.rewards.retrieval import BOUNDS, average_precisions, within_lengths
-from videochat_r1.tasks._prompts import THOUGHT
+from videochat_r1.tasks._prompts import event_question
 from videochat_r1.tasks._trivial import best_fractions, share_of
-from videochat_r1.tasks.base import Asking, Metric, Task
+from videochat_r1.tasks.base import FORMAT, Asking, Metric, Task
 from videochat_r1.tasks.grounded_qa import best_iou, mean, share, union_overlap
 from videochat_r1.tasks.temporal_grounding import whole_video
 from videochat_r1.types import Answer, Reading, Sample, Span
@@ -29,14 +29,9 @@ LENGTHS_S = {"short": (0.0, 10.0), "middle": (10.0, 30.0), "long": (30.0, 150.0)
 
 
 def ask(sample: Sample, asking: Asking) -> str:
-    """The prompt of VideoChat-R1.5; the event as temporal_grounding writes it."""
-    event = sample.question.strip().lower().removesuffix(".")
-    return (
-        f'To accurately pinpoint the event "{event}" in the video, determine the precise time period of the event.\n\n'
-        + (f"{THOUGHT}\n\nThen, p" if asking.thinking else "P")
-        + "rovide the start and end times (in seconds, precise to two decimal places) in the format of [(s1, e1), (s2, e2), ...] within "
-        "the <answer> </answer> tags. For example: <answer>[(12.54, 17.83)]</answer>"
-    )
+    """The prompt of VideoChat-R1.5."""
+    form = "of [(s1, e1), (s2, e2), ...] within the <answer> </answer> tags. For example: <answer>[(12.54, 17.83)]</answer>"
+    return event_question(sample, asking.thinking, form)
 
 
 def read(text: str, sample: Sample, asking: Asking) -> Reading:
@@ -91,10 +86,7 @@ TASK = Task(
     ask=ask,
     read=read,
     write=write,
-    rewards={
-        "format": lambda reading, sample, asking: float(reading.format_ok),
-        "union_iou": lambda reading, sample, asking: union_overlap(reading, sample),
-    },
+    rewards=FORMAT | {"union_iou": lambda reading, sample, asking: union_overlap(reading, sample)},
     metrics={
         "R1@0.3": share(best_iou, 0.3),
         "R1@0.5": share(best_iou, 0.5),

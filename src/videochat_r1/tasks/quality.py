@@ -11,7 +11,7 @@ from videochat_r1.rewards import released, tags
 from videochat_r1.rewards.choices import plain, read_label
 from videochat_r1.tasks._prompts import THOUGHT
 from videochat_r1.tasks._trivial import most_frequent
-from videochat_r1.tasks.base import Asking, Task
+from videochat_r1.tasks.base import FORMAT, Asking, Task
 from videochat_r1.types import Answer, Reading, Sample
 
 UNTRAINED_LABEL = "low quality"
@@ -80,10 +80,7 @@ TASK = Task(
     ask=ask,
     read=read,
     write=write,
-    rewards={
-        "format": lambda reading, sample, asking: float(reading.format_ok),
-        "accuracy": lambda reading, sample, asking: right(reading, sample),
-    },
+    rewards=FORMAT | {"accuracy": lambda reading, sample, asking: right(reading, sample)},
     metrics={"accuracy": lambda reading, sample: (right(reading, sample), 1.0)},
     trivial={"majority": majority},
 )

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 from videochat_r1.rewards import intervals, released, tags
 from videochat_r1.rewards.intervals import check_spans, span_closeness, timestamp_tiou, tiou
-from videochat_r1.tasks._prompts import THOUGHT
+from videochat_r1.tasks._prompts import event_question
 from videochat_r1.tasks._trivial import best_fractions, duration_s, share_of
-from videochat_r1.tasks.base import Asking, Metric, Reward, Task
+from videochat_r1.tasks.base import FORMAT, Asking, Metric, Reward, Task
 from videochat_r1.types import Answer, Reading, Sample, Span
 
 UNTRAINED_CONSTANT = (0.0, 0.45)
@@ -18,14 +18,9 @@ UNTRAINED_CONSTANT = (0.0, 0.45)
 
 
 def ask(sample: Sample, asking: Asking) -> str:
-    """The paper's prompt. The event is written in lower case without a full stop at its end, as in the released training code."""
-    event = sample.question.strip().lower().removesuffix(".")
-    return (
-        f'To accurately pinpoint the event "{event}" in the video, determine the precise time period of the event.\n\n'
-        + (f"{THOUGHT}\n\nThen, p" if asking.thinking else "P")
-        + 'rovide the start and end times (in seconds, precise to two decimal places) in the format "start time to end time" within the '
-        '<answer> </answer> tags. For example: "12.54 to 17.83".'
-    )
+    """The paper's prompt."""
+    form = '"start time to end time" within the <answer> </answer> tags. For example: "12.54 to 17.83".'
+    return event_question(sample, asking.thinking, form)
 
 
 def read(text: str, sample: Sample, asking: Asking) -> Reading:
@@ -90,7 +85,6 @@ def constant(training: Sequence[Sample]) -> Callable[[Sample], Answer]:
     return lambda sample: Answer(spans=(share_of(sample, fractions),))
 
 
-FORMAT: dict[str, Reward] = {"format": lambda reading, sample, asking: float(reading.format_ok)}
 TIOU: dict[str, Reward] = {"tiou": lambda reading, sample, asking: overlap_of(reading, sample)}
 TIMESTAMP: dict[str, Reward] = {"timestamp_tiou": lambda reading, sample, asking: timed_overlap(reading, sample)}
 WASSERSTEIN: dict[str, Reward] = {"wasserstein": lambda reading, sample, asking: closeness(reading, sample)}

@@ -12,7 +12,7 @@ from statistics import fmean
 from videochat_r1.rewards import boxes, released, tags
 from videochat_r1.rewards.boxes import box_giou, box_ious, check_boxes
 from videochat_r1.tasks._prompts import THOUGHT
-from videochat_r1.tasks.base import Asking, Metric, Reward, Task
+from videochat_r1.tasks.base import FORMAT, Asking, Metric, Task
 from videochat_r1.types import Answer, Reading, Sample
 
 NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
@@ -117,8 +117,6 @@ def copy_first_box(training: Sequence[Sample]) -> Callable[[Sample], Answer]:
 
     return copied
 
-
-FORMAT: dict[str, Reward] = {"format": lambda reading, sample, asking: float(reading.format_ok)}
 
 TASK = Task(
     ask=ask,

@@ -10,7 +10,7 @@ from videochat_r1.rewards import released, tags
 from videochat_r1.rewards.choices import check_choice, is_asked_letter, read_choice
 from videochat_r1.tasks._prompts import choice_question
 from videochat_r1.tasks._trivial import majority_letter
-from videochat_r1.tasks.base import Asking, Task
+from videochat_r1.tasks.base import FORMAT, Asking, Task
 from videochat_r1.types import Answer, Reading, Sample
 
 
@@ -56,10 +56,7 @@ TASK = Task(
     ask=ask,
     read=read,
     write=write,
-    rewards={
-        "format": lambda reading, sample, asking: float(reading.format_ok),
-        "accuracy": lambda reading, sample, asking: right(reading, sample),
-    },
+    rewards=FORMAT | {"accuracy": lambda reading, sample, asking: right(reading, sample)},
     metrics={"accuracy": lambda reading, sample: (right(reading, sample), 1.0)},
     trivial={"majority": majority},
 )
