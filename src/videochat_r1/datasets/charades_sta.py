@@ -11,10 +11,13 @@ where that lies beside it."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from videochat_r1.datasets.base import Dataset, DataSource, Item, Row, read_items, read_rows
+from videochat_r1.datasets.base.examine import Finding
 from videochat_r1.datasets.base.json_text import read_text
 from videochat_r1.rewards.numbers import read_number
 
@@ -60,30 +63,38 @@ def _lengths(path: Path) -> dict[str, float]:
     return {video: length for video, length in pairs if length}
 
 
-def captioned(items: Iterable[Item]) -> Iterator[Row]:
-    """The rows of a file of VIDEO: {"duration", "timestamps", "sentences"} entries, the video's file being VIDEO.mp4."""
+def captioned(
+    items: Iterable[Item],
+    *,
+    times: str = "timestamps",
+    texts: str = "sentences",
+    folder: str = "",
+    meta: Mapping[str, Any] = MappingProxyType({}),
+) -> Iterator[Row]:
+    """The rows of a file of VIDEO: {"duration", TIMES, TEXTS} entries, the video's file being FOLDER + VIDEO.mp4. meta: of every row."""
     for item in items:
         entry = item.value
-        spans = entry.get("timestamps") if isinstance(entry, dict) else None
-        sentences = entry.get("sentences") if isinstance(entry, dict) else None
+        spans = entry.get(times) if isinstance(entry, dict) else None
+        sentences = entry.get(texts) if isinstance(entry, dict) else None
         if not isinstance(spans, list) or not isinstance(sentences, list):
-            detail = "an entry has duration, timestamps (a list of [start, end]) and sentences (a list of texts)"
+            detail = f"an entry has duration, {times} (a list of [start, end]) and {texts} (a list of texts)"
             yield Row(None, item.line, (("row_malformed", detail),), item.key or "")
             continue
-        findings = []
+        findings: tuple[Finding, ...] = ()
         if len(spans) != len(sentences):
-            findings.append(("lengths_differ", f"{len(spans)} timestamps for {len(sentences)} sentences"))
+            findings = (("lengths_differ", f"{len(spans)} {times} for {len(sentences)} {texts}"),)
         for index, (span, sentence) in enumerate(zip(spans, sentences, strict=False)):
             value = {
                 "id": f"{item.key}/{index}",
-                "video": f"{item.key}.mp4",
+                "video": f"{folder}{item.key}.mp4",
                 "question": sentence,
                 "answer": {"spans": [span]},
                 "duration_s": entry.get("duration"),
+                "meta": dict(meta),
             }
-            yield Row(value, item.line, tuple(findings), duration_due=True)
+            yield Row(value, item.line, findings, duration_due=True)
         if findings and not (spans and sentences):
-            yield Row(None, item.line, tuple(findings), item.key or "")
+            yield Row(None, item.line, findings, item.key or "")
 
 
 DATASET = Dataset(name="charades_sta", task="temporal_grounding", rows=rows, tasks=("temporal_grounding",))
