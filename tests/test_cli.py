@@ -48,6 +48,14 @@ def test_help_is_quick_and_loads_nothing_heavy(command):
     raise AssertionError(f"--help took {min(took):.2f} s")
 
 
+def test_help_tells_a_commands_own_options_before_those_of_its_sections(capsys):
+    for command in ("chat", "evaluate"):
+        listed = [line.split()[0] for line in ran(capsys, command, "--help")[1].splitlines() if line.startswith("  --")]
+        assert listed[-2:] == ["--debug", "--help"] and "--policy" in listed
+        of_sections = [any(name.startswith(f"--{part}.") for part in ("asking", "video", "looks", "rollout")) for name in listed[:-2]]
+        assert any(of_sections) and of_sections == sorted(of_sections), command
+
+
 def test_help_of_train_lists_every_field_of_a_recipe(capsys):
     from videochat_r1 import checking
     from videochat_r1.config import Recipe

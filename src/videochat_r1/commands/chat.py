@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from videochat_r1.chat.config import CluesConfig
 from videochat_r1.commands.display import print_json, say
-from videochat_r1.commands.options import Command, Given, Options, argument, option
+from videochat_r1.commands.options import Command, Given, argument, option
+from videochat_r1.commands.policies import Greedy, PolicyOptions
 from videochat_r1.errors import DataError, EnvironmentFault, UsageError
-from videochat_r1.rollout.base import RolloutConfig
 from videochat_r1.section import refused
-from videochat_r1.tasks.base import Asking
-from videochat_r1.video.sampling import VideoConfig
 
 if TYPE_CHECKING:
     from videochat_r1.chat.talk import Talk
@@ -26,29 +24,18 @@ class TwoPass(CluesConfig):
     clues: Literal["off", "two_pass", "rounds"] = refused("two_pass", "look once, twice (clues first, then the answer), or --rounds times")
 
 
-class Greedy(RolloutConfig):
-    """How an answer is drawn: the likeliest token each time, unless a temperature is given."""
-
-    temperature: float = refused(0.0, "0 takes the likeliest token", ge=0.0)
-
-
-class Chat(Options):
+class Chat(PolicyOptions):
     """Ask a policy about a video. It looks once for the seconds that matter and again, closely, at those; the answer comes with its clues.
     Without QUESTION, questions are read from the terminal, a line each; what was seen of the video is kept between them."""
 
     video_file: str = argument("a video file, or a folder of numbered pictures", "VIDEO")
     question: str = argument("the question; left out, questions are read from the terminal", "QUESTION", default="")
-    policy: str = option(..., "a model's, adapter's or run's folder, a name on the hub, or small", "DIR_OR_NAME")
     options: tuple[str, ...] = option((), "the answers to choose from", "A B C ...", many=True)
     when: bool = option(False, "QUESTION names an event: answer when it happens")
     json_: bool = option(False, "print one JSON object")
     save: str = option("", "write every frame that was looked at as a PNG named by its second, and a sheet a look", "DIR")
     looks: TwoPass = option(TwoPass, "thinking with clues")
-    asking: Asking = option(Asking, "how questions are put and answers are read; a run's recipe says it where nothing is given")
-    video: VideoConfig = option(VideoConfig, "how clips are sampled, sized and read; a run's recipe says it where nothing is given")
     rollout: Greedy = option(Greedy, "how answers are drawn")
-    device: str = option("auto", "where the model runs: auto, cpu, cuda or cuda:N")
-    dtype: Literal["auto", "float32", "bfloat16"] = option("auto", "of the weights; auto is bfloat16 on a GPU and float32 elsewhere")
     seed: int = option(0, "of the draws")
 
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from videochat_r1.commands.display import print_json, print_table, say
 from videochat_r1.commands.options import Command, Given, option
+from videochat_r1.commands.policies import PolicyOptions
 from videochat_r1.commands.sources import SourceOptions
 from videochat_r1.errors import DataError, Interrupted
 from videochat_r1.rollout.base import RolloutConfig
-from videochat_r1.tasks.base import Asking
-from videochat_r1.video.sampling import VideoConfig
 
 if TYPE_CHECKING:
     from videochat_r1.types import Sample
@@ -19,20 +18,15 @@ if TYPE_CHECKING:
 BARS = " ▁▂▃▄▅▆▇█"
 
 
-class Difficulty(SourceOptions):
+class Difficulty(SourceOptions, PolicyOptions):
     """Sample a policy several times on each training sample, and tell by task what share of the groups would give a gradient. The file of
     results serves [[data]] difficulty: samples are filtered, weighted and ordered by it. The same command goes on after a kill."""
 
     split: Literal["train", "test"] = option("train", "what the data serve for, which decides what is done about a defect")
-    policy: str = option(..., "a model's, adapter's or run's folder, a name on the hub, or small", "DIR_OR_NAME")
     group_size: int = option(8, "completions of each sample", ge=2)
     out: str = option("difficulty.jsonl", "the file that rows are appended to", "FILE")
-    asking: Asking = option(Asking, "how questions are put and answers are read; a run's recipe says it where nothing is given")
-    video: VideoConfig = option(VideoConfig, "how clips are sampled, sized and read; a run's recipe says it where nothing is given")
     rollout: RolloutConfig = option(RolloutConfig, "how completions are drawn")
     reward_deadline_s: float = option(10.0, "seconds that the rewards of a task in a .py file may take over one completion", ge=0.0)
-    device: str = option("auto", "where the model runs: auto, cpu, cuda or cuda:N")
-    dtype: Literal["auto", "float32", "bfloat16"] = option("auto", "of the weights; auto is bfloat16 on a GPU and float32 elsewhere")
     seed: int = option(0, "of the draws")
     json_: bool = option(False, "print one JSON object")
 

@@ -11,12 +11,9 @@ from videochat_r1.chat.config import CluesConfig
 from videochat_r1.commands.display import figures_table, print_json, say
 from videochat_r1.commands.judging import JUDGE, judge_of, told
 from videochat_r1.commands.options import Command, Given, option
+from videochat_r1.commands.policies import Greedy, PolicyOptions
 from videochat_r1.commands.sources import SourceOptions
 from videochat_r1.errors import DataError, Interrupted
-from videochat_r1.rollout.base import RolloutConfig
-from videochat_r1.section import refused
-from videochat_r1.tasks.base import Asking
-from videochat_r1.video.sampling import VideoConfig
 
 if TYPE_CHECKING:
     from videochat_r1.chat.answerer import WithClues
@@ -31,30 +28,19 @@ if TYPE_CHECKING:
     from videochat_r1.video.clips import ClipLoader
 
 
-class Greedy(RolloutConfig):
-    """How an answer is drawn: the likeliest token each time, unless a temperature is given."""
-
-    temperature: float = refused(0.0, "0 takes the likeliest token", ge=0.0)
-
-
-class Evaluate(SourceOptions):
+class Evaluate(SourceOptions, PolicyOptions):
     """Let a policy answer every sample of a data set, score the answers, and print the figures with their 95 % intervals beside the trivial
     answers, the base model and what was published. A video that cannot be used counts as answered wrongly. With --out a run that was
     stopped goes on where it was; `torchrun --nproc-per-node N -m videochat_r1.cli evaluate ...` shares the work."""
 
     on_missing: Literal["quarantine", "stop"] = option("quarantine", "a video that is not there: count it as answered wrongly, or stop")
-    policy: str = option(..., "a model's, adapter's or run's folder, a name on the hub, or small", "DIR_OR_NAME")
     base: str = option("", "evaluate this model too, asked in the same way, and compare", "DIR_OR_NAME")
     out: str = option("", "keep answers, scores, figures and a report in this folder; goes on where it was stopped", "DIR")
     report: bool = option(True, "--out: write report.html, report.md and figures too")
     log_samples: bool = option(False, "--out: write results and samples as lmms-eval does")
     train: str = option("", "fit the trivial constant answers on this annotation file of the same data set", "FILE")
-    asking: Asking = option(Asking, "how questions are put and answers are read; a run's recipe says it where nothing is given")
-    video: VideoConfig = option(VideoConfig, "how clips are sampled, sized and read; a run's recipe says it where nothing is given")
     rollout: Greedy = option(Greedy, "how answers are drawn")
     looks: CluesConfig = option(CluesConfig, "thinking with clues; without --base the policy is also asked in one look, and compared")
-    device: str = option("auto", "where the model runs: auto, cpu, cuda or cuda:N")
-    dtype: Literal["auto", "float32", "bfloat16"] = option("auto", "of the weights; auto is bfloat16 on a GPU and float32 elsewhere")
     judge: str = option("offline", JUDGE, "offline|FILE")
     resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0)
     seed: int = option(0, "of the draws and of the resamples")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TextIO, TypeVar, get_args, get_origin
 
@@ -152,10 +152,10 @@ def _names(model: type[BaseModel], recipe: type[BaseModel] | None) -> list[str]:
     return found + [_dashed(path)[2:] for path, _ in checking.fields_below(recipe)] if recipe is not None else found
 
 
-def _listed(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
-    for path, field in checking.fields_below(model):
-        if not _extra(field, "positional"):
-            yield _dashed(path)[2:], field
+def _listed(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
+    """The options by name: the command's own first, then those of its sections, however many a section has."""
+    named = [(path, field) for path, field in checking.fields_below(model) if not _extra(field, "positional")]
+    return [(_dashed(path)[2:], field) for path, field in sorted(named, key=lambda one: len(one[0]) > 1)]
 
 
 def _next(waiting: list[str], field: FieldInfo | None) -> str | None:
