@@ -1,6 +1,6 @@
 """The tables of docs/performance.md and the figure of a step by phases, from the JSON files in benchmarks/results: one source for both.
 
-    python -m benchmarks.figures                        # writes the tables between their marks, and docs/images/step_phases.png
+    python -m benchmarks.figures                        # writes the tables between their marks, and docs/images/step_phases*.png
     python -m benchmarks.figures --check                # exits 1 where the page is not what the files give
 
 A table stands between `<!-- NAME -->` and `<!-- end -->`, NAME a file of benchmarks/results without its ending. A mark without a file is
@@ -20,6 +20,7 @@ from benchmarks.ways import PHASES
 
 ROOT = Path(__file__).parents[1]
 PAGE, RESULTS, PICTURE = ROOT / "docs/performance.md", ROOT / "benchmarks/results", ROOT / "docs/images/step_phases.png"
+GPU = "_h100"  # in the name of the picture of steps on a GPU
 COLUMNS: dict[str, Mapping[str, Callable[[bench.Row], object]]] = {
     "step": step.COLUMNS,
     "trl_images": trl_images.COLUMNS,
@@ -54,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(before != after)
     chosen.page.write_text(after, encoding="utf-8")
     steps = [content for content in found.values() if content["benchmark"] == "step"]
-    if steps:
-        draw_phases(steps, chosen.picture)
+    for ending, on_cpu in (("", True), (GPU, False)):
+        draw_phases([one for one in steps if bool(one.get("threads")) == on_cpu], chosen.picture.with_stem(chosen.picture.stem + ending))
     return 0
 
 
@@ -121,6 +122,7 @@ def draw_phases(steps: Sequence[dict[str, Any]], path: Path) -> None:
             if "seconds" in row:
                 size = f"{row['geometry']}, P {row['prompt_tokens']}, {row['prompts']} prompt" + ("s" if row["prompts"] > 1 else "")
                 panels.setdefault("\n".join(line for line in (size, content["card"], clock) if line), []).append(row)
+    panels = {title: rows for title, rows in panels.items() if len(rows) > 1}  # a way alone is compared with nothing
     if not panels:
         return
     figure = Figure(figsize=(4.2 * len(panels), 3.6), layout="constrained")
