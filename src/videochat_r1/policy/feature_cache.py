@@ -99,7 +99,15 @@ class FeatureCache:
         tower, video = policy.base.model.visual, policy.processor.video_processor
         device = torch.cuda.get_device_name(policy.device) if policy.device.type == "cuda" else policy.device.type
         settings = [getattr(video, name, None) for name in ("rescale_factor", "do_rescale", "image_mean", "image_std", "do_normalize")]
-        about = (torch.__version__, transformers.__version__, device, policy.config.vision_path, str(tower.config.to_dict()), settings)
+        about = (
+            torch.__version__,
+            transformers.__version__,
+            device,
+            policy.config.vision_path,
+            policy.config.kernels,
+            str(tower.config.to_dict()),
+            settings,
+        )
         digest = hashlib.sha256(repr(about).encode())
         for name, weight in tower.state_dict().items():
             digest.update(f"{name}{weight.dtype}{tuple(weight.shape)}".encode())
