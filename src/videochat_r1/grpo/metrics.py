@@ -8,8 +8,9 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from torch import Tensor
 from videochat_r1.grpo.update import Watched
 from videochat_r1.tasks.base import short_name
 from videochat_r1.types import Completion, Group
+
+T = TypeVar("T")
 
 
 class Clock:
@@ -47,10 +50,7 @@ def reward_figures(groups: Sequence[Group]) -> dict[str, float]:
     """Rewards by name and in all, their spread within groups, and how many answers could not be read or not be scored; by task too.
 
     All but these two shares are over the completions that could be scored; a step without one has no reward."""
-    figures = _rewards(groups, "")
-    for task in dict.fromkeys(group.sample.task for group in groups):
-        figures |= _rewards([group for group in groups if group.sample.task == task], f"{short_name(task)}/")
-    return figures
+    return _and_by_task(_rewards, [group.sample.task for group in groups], groups)
 
 
 def _rewards(groups: Sequence[Group], prefix: str) -> dict[str, float]:
@@ -70,14 +70,11 @@ def _rewards(groups: Sequence[Group], prefix: str) -> dict[str, float]:
 
 def completion_figures(tasks: Sequence[str], completions: Sequence[Sequence[Completion]]) -> dict[str, float]:
     """Lengths in tokens, and the share that ran into the limit; by task too."""
-    figures = _lengths([each for group in completions for each in group], "")
-    for task in dict.fromkeys(tasks):
-        own = [each for name, group in zip(tasks, completions, strict=True) if name == task for each in group]
-        figures |= _lengths(own, f"{short_name(task)}/")
-    return figures
+    return _and_by_task(_lengths, tasks, completions)
 
 
-def _lengths(completions: Sequence[Completion], prefix: str) -> dict[str, float]:
+def _lengths(groups: Sequence[Sequence[Completion]], prefix: str) -> dict[str, float]:
+    completions = [each for group in groups for each in group]
     return {
         f"{prefix}completions/mean_length": statistics.fmean(map(len, completions)),
         f"{prefix}completions/max_length": max(map(len, completions)),
@@ -87,14 +84,11 @@ def _lengths(completions: Sequence[Completion], prefix: str) -> dict[str, float]
 
 def learning_figures(tasks: Sequence[str], watched: Sequence[Sequence[Watched]]) -> dict[str, float]:
     """Entropy and KL to the reference, each the mean over tokens; by task too."""
-    figures = _spreads([each for group in watched for each in group], "")
-    for task in dict.fromkeys(tasks):
-        own = [each for name, group in zip(tasks, watched, strict=True) if name == task for each in group]
-        figures |= _spreads(own, f"{short_name(task)}/")
-    return figures
+    return _and_by_task(_spreads, tasks, watched)
 
 
-def _spreads(watched: Sequence[Watched], prefix: str) -> dict[str, float]:
+def _spreads(groups: Sequence[Sequence[Watched]], prefix: str) -> dict[str, float]:
+    watched = [each for group in groups for each in group]
     figures = {f"{prefix}entropy": _mean([each.entropies_T for each in watched])}
     kls = [each.losses.kl_T for each in watched if each.losses.kl_T is not None]
     return figures | ({f"{prefix}kl": _mean(kls)} if kls else {})
@@ -136,6 +130,14 @@ def machine_figures() -> dict[str, float]:
         figures["memory/gpu_peak_mb"] = torch.cuda.max_memory_allocated() / 2**20
         torch.cuda.reset_peak_memory_stats()
     return figures
+
+
+def _and_by_task(figures: Callable[[Sequence[T], str], dict[str, float]], tasks: Sequence[str], groups: Sequence[T]) -> dict[str, float]:
+    """The figures of all groups, and those of each task's under its name. tasks: one a group."""
+    found = figures(groups, "")
+    for task in dict.fromkeys(tasks):
+        found |= figures([group for name, group in zip(tasks, groups, strict=True) if name == task], f"{short_name(task)}/")
+    return found
 
 
 def _mean(tensors: Sequence[Tensor]) -> float:

@@ -8,7 +8,7 @@ from operator import add
 
 from videochat_r1.rewards.choices import offered_letters
 from videochat_r1.rewards.intervals import check_spans, union_ious
-from videochat_r1.types import Sample, Span
+from videochat_r1.types import Answer, Sample, Span
 
 GRID: tuple[Span, ...] = tuple((start / 20, end / 20) for start in range(20) for end in range(start + 1, 21))
 """Spans as fractions of the duration, in steps of 0.05."""
@@ -41,6 +41,12 @@ def best_fractions(samples: Iterable[Sample], untrained: Span) -> Span:
         totals = list(map(add, totals, scores))
     best = max(range(len(GRID)), key=lambda index: totals[index])
     return GRID[best] if totals[best] > 0.0 else untrained
+
+
+def constant_span(training: Sequence[Sample], untrained: Span) -> Callable[[Sample], Answer]:
+    """The same share of every video: the one of best mean union IoU in training, or `untrained` without training samples."""
+    fractions = best_fractions(training, untrained)
+    return lambda sample: Answer(spans=(share_of(sample, fractions),))
 
 
 def most_frequent(values: Sequence[str]) -> str | None:

@@ -16,7 +16,7 @@ from videochat_r1.rewards import intervals, tags
 from videochat_r1.rewards.intervals import check_spans
 from videochat_r1.rewards.retrieval import BOUNDS, average_precisions, within_lengths
 from videochat_r1.tasks._prompts import event_question
-from videochat_r1.tasks._trivial import best_fractions, share_of
+from videochat_r1.tasks._trivial import constant_span
 from videochat_r1.tasks.base import FORMAT, Asking, Metric, Task
 from videochat_r1.tasks.grounded_qa import best_iou, mean, share, union_overlap
 from videochat_r1.tasks.temporal_grounding import whole_video
@@ -78,8 +78,7 @@ def precision_of_lengths(above_s: float, most_s: float) -> Metric:
 
 def constant(training: Sequence[Sample]) -> Callable[[Sample], Answer]:
     """The same share of every video: the one of best mean union IoU in training, or the whole without training samples."""
-    fractions = best_fractions(training, UNTRAINED_CONSTANT)
-    return lambda sample: Answer(spans=(share_of(sample, fractions),))
+    return constant_span(training, UNTRAINED_CONSTANT)
 
 
 TASK = Task(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from videochat_r1.rewards import intervals, released, tags
 from videochat_r1.rewards.intervals import check_spans, span_closeness, timestamp_tiou, tiou
 from videochat_r1.tasks._prompts import event_question
-from videochat_r1.tasks._trivial import best_fractions, duration_s, share_of
+from videochat_r1.tasks._trivial import constant_span, duration_s
 from videochat_r1.tasks.base import FORMAT, Asking, Metric, Reward, Task
 from videochat_r1.types import Answer, Reading, Sample, Span
 
@@ -81,8 +81,7 @@ def whole_video(training: Sequence[Sample]) -> Callable[[Sample], Answer]:
 
 def constant(training: Sequence[Sample]) -> Callable[[Sample], Answer]:
     """The same share of every video: the one of best mean IoU in training, or (0, 0.45) without training samples."""
-    fractions = best_fractions(training, UNTRAINED_CONSTANT)
-    return lambda sample: Answer(spans=(share_of(sample, fractions),))
+    return constant_span(training, UNTRAINED_CONSTANT)
 
 
 TIOU: dict[str, Reward] = {"tiou": lambda reading, sample, asking: overlap_of(reading, sample)}
