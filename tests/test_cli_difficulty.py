@@ -5,24 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 
-import pytest
-from tests.command_line import TINY_VIDEO, fault, ran, ran_json, saved_tiny_model, tiny_recipe
-
-from videochat_r1.world.files import write_world
+from tests.command_line import TINY_VIDEO, fault, ran, ran_json, tiny_recipe
 
 VIDEO = [part for name, value in TINY_VIDEO.items() for part in (f"--video.{name.replace('_', '-')}", value)]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    write_world(folder, clips=4)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return saved_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 def scan(world, model, out):

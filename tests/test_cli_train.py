@@ -17,22 +17,9 @@ from transformers.utils import logging as transformers_logging
 from videochat_r1.config import read_recipe
 from videochat_r1.grpo.log import read_rows
 from videochat_r1.policy.released import CONFIGS
-from videochat_r1.world.files import write_world
 
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
 VIDEO = [part for name, value in TINY_VIDEO.items() for part in (f"--{name.replace('_', '-')}", value)]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    write_world(folder, clips=4)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return saved_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import sys
 import pytest
 from PIL import Image
 from tests.chat.films import film
-from tests.command_line import fault, ran, ran_json, saved_tiny_model
+from tests.command_line import fault, ran, ran_json
 
 from videochat_r1.chat.config import CluesConfig
 from videochat_r1.chat.pictures import clock
@@ -18,11 +18,6 @@ FLAGS = ["--video.min-pixels", 64, "--video.max-pixels", 256]  # one look at the
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
     return film(tmp_path_factory.mktemp("films"), seconds=24)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return saved_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
