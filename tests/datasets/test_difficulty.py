@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videochat_r1.datasets.base.difficulty import chosen, gaussian, read_measured, summary
+from videochat_r1.datasets.base.reading import read_samples
 from videochat_r1.datasets.base.rows import fingerprint, write_rows
-from videochat_r1.datasets.base.source import DataSource, read_samples
+from videochat_r1.datasets.base.source import DataSource
 from videochat_r1.errors import DataError
 from videochat_r1.grpo.order import Order, Source
 from videochat_r1.grpo.state import data_fingerprint

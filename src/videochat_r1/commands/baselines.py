@@ -20,7 +20,7 @@ class Baselines(SourceOptions):
 
 
 def run(options: Baselines, out: TextIO, fields: Given) -> int:
-    from videochat_r1.datasets.base.source import read_samples
+    from videochat_r1.datasets.base.reading import read_samples
     from videochat_r1.evaluation.baselines import baselines
 
     samples = read_samples(options.source()).samples

@@ -78,7 +78,7 @@ def _scored(options: Compare, path: str) -> Scored:
     if not options.dataset or not options.annotations:
         mend = "Add --dataset and --annotations, or give folders that `evaluate --out` wrote."
         raise UsageError(f"{path} is no folder of an evaluation; predictions are scored against a data set.", mend)
-    from videochat_r1.datasets.base.source import read_samples
+    from videochat_r1.datasets.base.reading import read_samples
     from videochat_r1.evaluation.score import MISSING, read_outputs, read_predictions
     from videochat_r1.tasks.base import Asking, consulted
 

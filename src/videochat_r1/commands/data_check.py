@@ -33,7 +33,7 @@ class Check(SourceOptions):
 
 def run(options: Check, out: TextIO, fields: Given) -> int:
     from videochat_r1.datasets.base.overlap import overlap
-    from videochat_r1.datasets.base.source import check, read_samples
+    from videochat_r1.datasets.base.reading import check, read_samples
 
     source = options.source()
     report = check(source)

@@ -34,7 +34,7 @@ class Difficulty(SourceOptions, PolicyOptions):
 def run(options: Difficulty, out: TextIO, fields: Given) -> int:
     from videochat_r1.commands.train import defects_line
     from videochat_r1.datasets.base.difficulty import summary
-    from videochat_r1.datasets.base.source import read_samples
+    from videochat_r1.datasets.base.reading import read_samples
     from videochat_r1.evaluation.manner import settled
     from videochat_r1.runs import ended_by_signals
 

@@ -15,7 +15,7 @@ from videochat_r1.errors import UserFault
 from videochat_r1.policy.released import CONFIGS
 
 if TYPE_CHECKING:
-    from videochat_r1.datasets.base.source import Loaded
+    from videochat_r1.datasets.base.reading import Loaded
     from videochat_r1.policy.cost import Load
     from videochat_r1.policy.memory import Part, Sizes
     from videochat_r1.policy.processing import Processing
@@ -56,7 +56,7 @@ def dry_run(recipe: Recipe, tokenizer: str, out: TextIO) -> int:
 
 def _read(source: Any) -> Source:
     """What a run would read; where the videos are not there, what it would read with all of them."""
-    from videochat_r1.datasets.base.source import read_samples
+    from videochat_r1.datasets.base.reading import read_samples
 
     there = not source.videos or os.path.isdir(source.videos)
     try:

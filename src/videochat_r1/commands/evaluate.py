@@ -49,7 +49,7 @@ class Evaluate(SourceOptions, PolicyOptions):
 
 def run(options: Evaluate, out: TextIO, fields: Given) -> int:
     from videochat_r1.commands.train import defects_line
-    from videochat_r1.datasets.base.source import read_samples
+    from videochat_r1.datasets.base.reading import read_samples
     from videochat_r1.evaluation.answers_file import require_different_ids
     from videochat_r1.evaluation.processes import joined
     from videochat_r1.judge import using
@@ -192,7 +192,7 @@ def _device(name: str, processes: Processes) -> str:
 
 
 def _record(options: Evaluate, source: DataSource, samples: list[Sample], answered: dict[str, list[Answered]]) -> Record:
-    from videochat_r1.datasets.base.source import read_samples
+    from videochat_r1.datasets.base.reading import read_samples
     from videochat_r1.evaluation.baselines import baselines
     from videochat_r1.evaluation.compare import compare, scored
     from videochat_r1.evaluation.evaluate import results

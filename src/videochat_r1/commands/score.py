@@ -25,7 +25,7 @@ class Score(SourceOptions):
 
 
 def run(options: Score, out: TextIO, fields: Given) -> int:
-    from videochat_r1.datasets.base.source import read_samples
+    from videochat_r1.datasets.base.reading import read_samples
     from videochat_r1.evaluation.score import read_predictions, score
     from videochat_r1.judge import using
     from videochat_r1.tasks.base import Asking

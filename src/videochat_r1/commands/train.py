@@ -114,7 +114,7 @@ def _is_written(path: Path, text: str) -> bool:
 
 
 def _read(source: DataSource, *, keeps_missing: bool = False) -> list[Sample]:
-    from videochat_r1.datasets.base.source import read_samples
+    from videochat_r1.datasets.base.reading import read_samples
 
     loaded = read_samples(source, keeps_missing=keeps_missing)
     for line in (defects_line(loaded.defects), loaded.chosen):

@@ -156,7 +156,7 @@ def larger(loader: ClipLoader) -> ClipLoader:
 
 def rebuilt_evaluation(folder: Path) -> Report:
     """The report of an evaluation's folder, from what lies in it and the data set it names. Raises DataError and UsageError."""
-    from videochat_r1.datasets.base.source import read_samples
+    from videochat_r1.datasets.base.reading import read_samples
     from videochat_r1.evaluation.published import Published
     from videochat_r1.evaluation.record import Record, answers_of, read_record, source_of_record
 
@@ -187,7 +187,7 @@ def rebuilt_run(folder: Path) -> Report:
     import json
 
     from videochat_r1.config import read_recipe
-    from videochat_r1.datasets.base.source import read_samples
+    from videochat_r1.datasets.base.reading import read_samples
     from videochat_r1.errors import DataError
     from videochat_r1.evaluation.answers_file import read_answers
     from videochat_r1.evaluation.baselines import baselines

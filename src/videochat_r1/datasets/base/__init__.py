@@ -7,10 +7,12 @@ defect of a row, `defects.py` says what each is called and what may be done, `so
 from videochat_r1.datasets.base.choices import files_of, first_folder, named_groups, positive, row_with_choice, text_id
 from videochat_r1.datasets.base.convert import convert
 from videochat_r1.datasets.base.defects import KINDS, Action, Defect, DefectReport
+from videochat_r1.datasets.base.examine import Row
 from videochat_r1.datasets.base.json_text import Item, read_items
 from videochat_r1.datasets.base.overlap import Overlap, overlap
+from videochat_r1.datasets.base.reading import Loaded, check, read_samples
 from videochat_r1.datasets.base.rows import fingerprint, row_of
-from videochat_r1.datasets.base.source import Dataset, DataSource, Loaded, Row, check, load_dataset, read_samples
+from videochat_r1.datasets.base.source import Dataset, DataSource, load_dataset
 from videochat_r1.datasets.base.subtitles import subtitles_of
 from videochat_r1.datasets.base.tables import read_rows
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from videochat_r1.datasets.base.defects import DefectReport
+from videochat_r1.datasets.base.reading import read_samples
 from videochat_r1.datasets.base.rows import write_rows
-from videochat_r1.datasets.base.source import DataSource, read_samples
+from videochat_r1.datasets.base.source import DataSource
 
 
 def convert(source: DataSource, out: Path) -> DefectReport:

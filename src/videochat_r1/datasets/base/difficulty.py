@@ -13,14 +13,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from videochat_r1.datasets.base.rows import fingerprint
+from videochat_r1.datasets.base.source import DataSource
 from videochat_r1.errors import DataError
 from videochat_r1.types import Sample
-
-if TYPE_CHECKING:
-    from videochat_r1.datasets.base.source import DataSource
 
 BINS = 10
 MEND = "`videochat-r1 data difficulty` with the same --out adds what is missing."

@@ -15,8 +15,9 @@ from typing import Any
 
 from videochat_r1.commands.options import option, parse
 from videochat_r1.commands.sources import SourceOptions
+from videochat_r1.datasets.base.reading import read_samples
 from videochat_r1.datasets.base.rows import row_of
-from videochat_r1.datasets.base.source import DataSource, read_samples
+from videochat_r1.datasets.base.source import DataSource
 from videochat_r1.errors import UserFault
 from videochat_r1.tasks.base import Asking, load_task
 
