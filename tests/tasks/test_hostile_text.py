@@ -93,9 +93,9 @@ def test_reading_takes_five_milliseconds_a_megabyte(name, text):
     for asking in ASKINGS:
         best_s = math.inf
         for _ in range(40):  # the best of a few, against the noise of a shared machine
-            start_s = time.perf_counter()
+            start_s = time.process_time()
             reading = task.read(text, sample, asking)
-            best_s = min(best_s, time.perf_counter() - start_s)
+            best_s = min(best_s, time.process_time() - start_s)
             if best_s < allowed_s:
                 break
         assert best_s < allowed_s, f"{1000 * best_s:.1f} ms"
@@ -152,6 +152,6 @@ def test_every_pattern_of_the_package_takes_linear_time():
 
 
 def seconds_of(action: Callable[[], object]) -> float:
-    start_s = time.perf_counter()
+    start_s = time.process_time()
     action()
-    return time.perf_counter() - start_s
+    return time.process_time() - start_s
