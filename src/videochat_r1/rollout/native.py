@@ -102,7 +102,8 @@ class NativeEngine:
         self._kept = kept = None
         # A pool of memory ends with its last graph: new graphs need a new one.
         capture = (self._capture or cuda_capture()) if records else None
-        tails = Tails(*most, self.policy.device, fixed=records)
+        # On a GPU without recorded steps too: a product of another shape in every step costs more than what is read in vain.
+        tails = Tails(*most, self.policy.device, fixed=records or self.policy.device.type == "cuda")
         buffers = Buffers(sampling, weights, tails, Drawing(self.policy, most[1], sampling), Graphs(capture))
         if records:
             self._kept = buffers
