@@ -98,6 +98,17 @@ def test_each_look_shows_more_of_its_windows_than_the_last(sight, video, tokens,
     assert thought.ended == ("" if looks > 1 else "not_closer")
 
 
+def test_a_later_answer_about_seconds_that_it_was_not_shown_is_not_followed(sight, video):
+    config = CluesConfig(clues="rounds", rounds=3, context_share=0.0)
+    texts = [A1, "<answer>50.00 to 55.00</answer>", A2]
+    thought, _ = thought_about(sight, grounding(video), texts, config)
+    _, second, third = thought.looks
+    assert second.windows == third.windows == (pytest.approx((18.0, 27.1), abs=0.1),) and thought.kept == 2
+    thought, _ = thought_about(sight, grounding(video), texts, config.model_copy(update={"context_share": 0.5}))
+    [(start, end)] = thought.looks[2].windows  # frames of the surroundings stood there: the first clue may have been wrong
+    assert start <= 50.0 and end >= 55.0
+
+
 def test_a_grounded_question_is_asked_in_its_own_words_in_both_passes(sight, video):
     text = "<answer>B</answer><glue>[(20, 25)]</glue>"
     thought, engine = thought_about(sight, choice(video, "grounded_qa"), [text, text])

@@ -242,6 +242,8 @@ class _Mind:
             return None, NO_TOKENS
         spans = reading.answer.spans if reading.answer is not None else None
         windows = windows_of(spans, clip.times_s, clip.duration_s, self.config)
+        if self.windows and spans and not any(start <= at <= end for start, end in spans for at in clip.times_s):
+            windows = list(self.windows)  # a guess about seconds that were not shown leads nowhere: look better at those that were
         if isinstance(windows, str):
             self.windows = ()
             if self.config.without_clue == "keep" or self.looks:

@@ -13,7 +13,7 @@ class CluesConfig(Section):
     """Thinking with clues: an answer with spans first, then a closer look at those spans, under one budget of video tokens."""
 
     clues: Literal["off", "two_pass", "rounds"] = refused("off", "look once, twice (clues first, then the answer), or --rounds times")
-    rounds: int = refused(3, "looks in all where --clues is rounds; all but the last ask for clues", ge=2, le=16)
+    rounds: int = refused(3, "looks at most where --clues is rounds; all but the last ask for clues", ge=2, le=16)
     tokens: int = refused(0, "video tokens of all looks together; 0: as many as one look would take", ge=0)
     first_share: float = refused(0.5, "of these tokens, the share of the first look; later looks part the rest evenly", gt=0.0, lt=1.0)
     first_pixels: float = refused(1.0, "pixels of a frame in the first look, as a share of those of one look alone", gt=0.0, le=1.0)
