@@ -41,11 +41,12 @@ from videochat_r1.policy.config import PolicyConfig
 from videochat_r1.policy.model import Policy, load_policy
 from videochat_r1.policy.prompt import encode_text, render_text
 from videochat_r1.policy.shared_prefix import shared_logprobs
+from videochat_r1.rewards.intervals import tiou
 from videochat_r1.rollout.base import Sampling
 from videochat_r1.rollout.native import NativeEngine
 from videochat_r1.small import SMALL_MODEL, SMALL_VIDEO
 from videochat_r1.tasks.base import Asking, load_task
-from videochat_r1.types import Clip, Completion, Prompt, Sample
+from videochat_r1.types import Clip, Completion, Prompt, Sample, Span
 from videochat_r1.video.clips import ClipLoader
 from videochat_r1.video.resize import Geometry
 from videochat_r1.video.sampling import FramePlan, VideoInfo, plan_at, plan_frames
@@ -272,6 +273,21 @@ def shown(thought: Thought) -> str:
     return "\n".join(lines)
 
 
+def best_of_one_look(budget: int, geometry: Geometry) -> float:
+    """Mean IoU, in points, that no answer to one look can exceed in the long run: of an observer that sees without fault which frames show
+    the thing, knows how scenes are drawn, and answers with the half seconds of the greatest expected IoU."""
+    plan = plan_frames(file_of(long_scene("any", 0)), VIDEO.model_copy(update={"max_tokens": budget}), geometry)
+    count = int(SCENE_S / STEP_S)
+    spans = {steps: [(at * STEP_S, (at + steps) * STEP_S) for at in range(count - steps + 1)] for steps in range(1, 2 * EVENT_STEPS[1])}
+    alike: dict[tuple[bool, ...], list[tuple[Span, float]]] = {}
+    for steps in range(EVENT_STEPS[0], EVENT_STEPS[1] + 1):
+        for start_s, end_s in spans[steps]:
+            chance = 1 / len(spans[steps]) / (EVENT_STEPS[1] - EVENT_STEPS[0] + 1)
+            alike.setdefault(tuple(start_s <= at < end_s for at in plan.times_s), []).append(((start_s, end_s), chance))
+    answers = [span for own in spans.values() for span in own]
+    return 100 * sum(max(sum(chance * tiou(answer, span) for span, chance in group) for answer in answers) for group in alike.values())
+
+
 def written(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as a Markdown table; differences in points, with their paired 95 % intervals."""
     names = ("mIoU", "R@0.5", "R@0.7")
@@ -311,6 +327,8 @@ def main(arguments: Sequence[str]) -> int:
     rows = table(policy, samples, [int(part) for part in options.budgets.split(",")], looks, options.seed, options.show)
     (options.out / f"clues_{options.split}.json").write_text(json.dumps({"looks": looks.model_dump(), "rows": rows}, indent=1) + "\n")
     print(written(rows))
+    best = (f"{budget}: {best_of_one_look(budget, policy.geometry):.1f}" for budget in dict.fromkeys(row["budget"] for row in rows))
+    print(f"\nmIoU that no answer to one look can exceed, by budget: {', '.join(best)}")
     return 0
 
 
