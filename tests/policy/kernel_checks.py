@@ -5,6 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import torch
+from tests.policy.test_memory import hold_kept_to_account
 from tests.tiny import FAMILIES, tiny_policy, tiny_prompt
 from torch.nn import functional as F
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLMLP, apply_rotary_pos_emb, apply_rotary_pos_emb_vision
@@ -173,8 +174,18 @@ def check_filled(device, dtype):
     hold(ours, stock, given)
 
 
+def check_kept(device, dtype):
+    """What fused layers keep for their backward pass, with an adapter and without."""
+    for family in FAMILIES:
+        for lora_rank in (0, 8):
+            policy = tiny_policy(family, lora_rank=lora_rank)
+            policy.model.to(device)
+            fused.attach(policy.base.model.language_model)
+            hold_kept_to_account(policy, dtype, fused=True, frames=2, words=3)
+
+
 if __name__ == "__main__":
     device = torch.device(sys.argv[1])
-    for name in ("norm", "gate", "rotary", "decode", "merge", "filled", "layers"):
+    for name in ("norm", "gate", "rotary", "decode", "merge", "filled", "layers", "kept"):
         globals()[f"check_{name}"](device, torch.float32)
         print(f"{name} ok", flush=True)

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-CHECKS = ["norm", "gate", "rotary", "decode", "merge", "filled", "layers"]
+CHECKS = ["norm", "gate", "rotary", "decode", "merge", "filled", "layers", "kept"]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import torch
 from tests.tiny import FAMILIES, tiny_clip, tiny_completion, tiny_policy, tiny_prompt
 
 from videochat_r1.policy.config import PolicyConfig
-from videochat_r1.policy.memory import estimate, kept_by_layer, peak, sizes_of, trained_parameters
+from videochat_r1.policy.memory import Part, estimate, kept_by_layer, peak, peaks, sizes_of, trained_parameters, trained_tensors
 from videochat_r1.policy.released import CONFIGS
 from videochat_r1.policy.shared_prefix import row_tokens, shared_logprobs
 
@@ -35,9 +35,11 @@ def test_parameters_equal_those_of_the_stock_model(family):
     sizes = sizes_of(policy.hf_config.to_dict())
     assert sizes.total == sum(weight.numel() for weight in policy.base.parameters())
     assert sizes.vision == sum(weight.numel() for weight in policy.base.model.visual.parameters())
-    assert trained_parameters(sizes, policy.config) == sum(weight.numel() for weight in policy.parameters().values())
-    adapted = tiny_policy(family, lora_rank=3)
-    assert trained_parameters(sizes, adapted.config) == sum(weight.numel() for weight in adapted.parameters().values())
+    for lora_rank in (0, 3):
+        for train_vision in (False, True):
+            trained = tiny_policy(family, lora_rank=lora_rank, train_vision=train_vision)
+            assert trained_parameters(sizes, trained.config) == sum(weight.numel() for weight in trained.parameters().values())
+            assert trained_tensors(sizes, trained.config) == len(trained.parameters())
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -55,6 +57,9 @@ def test_what_makes_memory_larger_and_smaller():
     assert parts(batch_prompts=4)["rollout cache"] == full["rollout cache"] / 2
     assert parts(PolicyConfig(train_vision=True))["vision activations"] > 0 and "vision activations" not in full
     assert full["weights"] + full["reference"] + full["optimizer"] < full["peak"] < sum(full.values()) - full["peak"] + 1
+    assert adapter["adapter"] == adapter["optimizer"] / 8 * 6 and "adapter" not in full
+    stock, on_cpu = (parts(PolicyConfig(lora_rank=64, **choice)) for choice in ({"kernels": "stock"}, {"device": "cpu"}))
+    assert stock["activations"] > on_cpu["activations"] > adapter["activations"]
     eight, least = parts(optimizer="adamw_8bit"), parts(optimizer="adamw_8bit_bf16")
     trained = full["optimizer"] / 12
     assert eight["optimizer"] == pytest.approx(trained * (4 + 2 * (1 + 4 / 256))) and eight["gradients"] == full["gradients"]
@@ -89,15 +94,27 @@ def kept_for_backward(policy, prompt, completions):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("lora_rank", [0, 8], ids=["all weights", "LoRA"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-def test_activations_are_what_pytorch_keeps_within_20_percent(family, lora_rank, dtype):
-    policy = tiny_policy(family, lora_rank=lora_rank)
-    if dtype == torch.bfloat16:
-        for name, weight in policy.model.named_parameters():
-            weight.data = weight.data if "lora_" in name else weight.data.bfloat16()
-    prompt = tiny_prompt(policy, clip=tiny_clip(frames=16, height=64, width=64))
-    completions = [tiny_completion(policy, "a long completion " * 12) for _ in range(4)]
+@pytest.mark.parametrize("kernels", ["auto", "stock"])
+def test_activations_are_what_pytorch_keeps_within_20_percent(family, lora_rank, dtype, kernels):
+    policy = tiny_policy(family, lora_rank=lora_rank, kernels=kernels)
+    hold_kept_to_account(policy, dtype, fused=False)
+
+
+def test_of_head_and_layer_only_one_is_there_at_a_time():
+    def update(head, layer):
+        return peaks([Part("weights", 5, ""), Part("activations", 10, ""), Part("head", head, ""), Part("one layer", layer, "")])["update"]
+
+    assert update(3, 4) == 19 and update(6, 4) == 21
+
+
+def hold_kept_to_account(policy, dtype, *, fused, frames=16, words=36):
+    """The formula of what layers keep against PyTorch's account, the base in the type given and adapters in float32."""
+    for name, weight in policy.model.named_parameters():
+        weight.data = weight.data if "lora_" in name else weight.data.to(dtype)
+    prompt = tiny_prompt(policy, clip=tiny_clip(frames=frames, height=64, width=64))
+    completions = [tiny_completion(policy, "a long completion " * (words // 3)) for _ in range(4)]
     tokens = row_tokens(len(prompt), [len(each) for each in completions])
     sizes, width = sizes_of(policy.hf_config.to_dict()), dtype.itemsize
     kept = kept_for_backward(policy, prompt, completions)
-    planned = tokens * sizes.layers * kept_by_layer(sizes, policy.config, width)
+    planned = tokens * sizes.layers * kept_by_layer(sizes, policy.config, width, fused=fused)
     assert planned == pytest.approx(kept, rel=0.2), f"{kept / tokens / sizes.layers:.0f} bytes a token and layer"

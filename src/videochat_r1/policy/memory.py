@@ -1,7 +1,7 @@
 """How much GPU memory a run will take, part by part, from a model's configuration alone: an estimate with its formula, before any weight
-is loaded. Parameters are counted exactly; activations follow what stock layers keep for their backward pass, and
-tests/policy/test_memory.py holds them to PyTorch's own account of saved tensors. The one home of these numbers: dry runs, `plan` and
-benchmarks take them from here."""
+is loaded. Parameters are counted exactly; activations follow what layers, stock or fused, keep for their backward pass, and
+tests/policy/test_memory.py and kernel_checks.py hold them to PyTorch's own account of saved tensors; tests/test_plan.py holds the fullest
+moment to what was measured on a GPU. The one home of these numbers: dry runs, `plan` and benchmarks take them from here."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Literal
 from videochat_r1.policy.config import PolicyConfig
 
 TILE_BYTES = 256 << 20  # head.py's on a GPU
+CONTEXT = "context"
 CONTEXT_BYTES = 1 << 30  # assumed: the CUDA context, libraries' workspaces and what the allocator cannot use
 MOMENT_8BIT = 2 * (1 + 4 / 256)  # two moments of a byte each, and a float32 scale for every 256
 OptimizerName = Literal["adamw", "adamw_8bit", "adamw_8bit_bf16"]
@@ -116,8 +117,29 @@ def trained_parameters(sizes: Sizes, config: PolicyConfig) -> int:
     """What a policy of these settings trains."""
     if not config.lora_rank:
         return sizes.language + (sizes.vision if config.train_vision else 0)
-    sides = linear_sides(sizes)
-    return config.lora_rank * sizes.layers * sum(sum(sides.get(target, ())) for target in config.lora_targets)
+    return config.lora_rank * sum(count * (given + made) for count, given, made in _adapted(sizes, config))
+
+
+def trained_tensors(sizes: Sizes, config: PolicyConfig) -> int:
+    """How many tensors these are: two for each adapted layer; else every weight, norm and bias on its own."""
+    if config.lora_rank:
+        return 2 * sum(count for count, _, _ in _adapted(sizes, config))
+    is_qwen3 = sizes.head_norms
+    layer = 7 + 2 + (2 if is_qwen3 else 3)  # matrices, norms, head norms or biases
+    language = sizes.layers * layer + 2 + (sizes.head > 0)
+    merger = 6 if is_qwen3 else 5  # two layers with biases, a norm with or without one
+    tower = 12 * sizes.vision_depth + (1 + sizes.deepstack) * merger + (3 if is_qwen3 else 1)
+    return language + (tower if config.train_vision else 0)
+
+
+def _adapted(sizes: Sizes, config: PolicyConfig) -> list[tuple[int, int, int]]:
+    """The kinds of layer that an adapter is on: how many there are, numbers in, numbers out."""
+    sides, w, f = linear_sides(sizes), sizes.vision_width, sizes.vision_inner
+    found = [(sizes.layers, *sides[target]) for target in config.lora_targets if target in sides]
+    if config.train_vision:
+        tower = [(w, 3 * w), (w, w), *[(w, f)] * (1 if sizes.head_norms else 2), (f, w)]
+        found += [(sizes.vision_depth, given, made) for given, made in tower]
+    return found
 
 
 def linear_sides(sizes: Sizes) -> dict[str, tuple[int, int]]:
@@ -134,27 +156,28 @@ def linear_sides(sizes: Sizes) -> dict[str, tuple[int, int]]:
     }
 
 
-def kept_by_layer(sizes: Sizes, policy: PolicyConfig, bytes_each: int) -> int:
-    """Bytes a token that one layer of the language model keeps for its backward pass.
+def kept_by_layer(sizes: Sizes, policy: PolicyConfig, bytes_each: int, *, fused: bool = False) -> int:
+    """Bytes a token that one layer of the language model keeps for its backward pass. fused: by the kernels that a GPU uses (fused.py).
 
-    With w width, q and k all query and key heads, f the inner width: the two norms keep their input in float32 (4 w each), and so do
-    Qwen3's norms of queries and keys; attention keeps queries, output, keys and values (2 q + 2 k); the gated layer its gate, the gate's
-    activation, the other half and, where the next matrix needs it, their product. A trained weight needs its input: each norm before and
-    after its scale (2 w each). A frozen one needs none, but an adapter keeps its input, in float32, and its r inner numbers (PEFT casts
-    for each of its layers anew)."""
+    With w width, q and k all query and key heads, f the inner width, b bytes of a number: attention keeps queries, output, keys and
+    values (2 q + 2 k). Stock norms keep their input in float32 (4 w each, and so do Qwen3's norms of queries and keys); a fused norm keeps
+    it as it came (b w). The gate keeps its two inputs, and a stock one its activation too.
+
+    The matrices: a trained weight needs its input, and so does an adapter on a frozen one: each norm's result (w each; layers side by side
+    share it), attention's output, which is kept already, and the gated product (f). A trained stock norm also keeps what it scales (w
+    each). An adapter keeps its r inner numbers besides. PEFT's own layers (kernels = "stock") keep inputs and inner numbers in float32, a
+    copy for each layer where the base is not in float32."""
     b, w, q, k, f = bytes_each, sizes.width, sizes.query_width, sizes.key_width, sizes.inner
     normed = q + k if sizes.head_norms else 0
-    norms_and_attention = 8 * w + 4 * normed + b * (2 * q + 2 * k)
+    kept = b * (2 * q + 2 * k) + (b * (2 * w + normed + 2 * f) if fused else 4 * (2 * w + normed) + b * 3 * f)
     if not policy.lora_rank:
-        return norms_and_attention + b * (4 * w + normed + 4 * f)
+        return kept + b * (2 * w + f + (0 if fused else 2 * w + normed))
     sides = linear_sides(sizes)
-    adapted = [target for target in policy.lora_targets if target in sides]
-    if b < 4:
-        inputs = 4 * sum(sides[target][0] for target in adapted)
-    else:  # float32 already: no copy, and layers side by side share theirs; o_proj's is attention's output, kept above
-        inputs = 4 * w * bool({"q_proj", "k_proj", "v_proj"} & set(adapted)) + 4 * w * bool({"gate_proj", "up_proj"} & set(adapted))
-        inputs += 4 * f * ("down_proj" in adapted)
-    return norms_and_attention + b * 3 * f + inputs + 4 * policy.lora_rank * len(adapted)
+    adapted = set(policy.lora_targets) & set(sides)
+    if policy.kernels == "stock" and b < 4:
+        return kept + 4 * sum(sides[target][0] for target in adapted) + 4 * policy.lora_rank * len(adapted)
+    after_norms = bool({"q_proj", "k_proj", "v_proj"} & adapted) + bool({"gate_proj", "up_proj"} & adapted)
+    return kept + b * (w * after_norms + f * ("down_proj" in adapted) + policy.lora_rank * len(adapted))
 
 
 def estimate(
@@ -173,39 +196,20 @@ def estimate(
     bytes_each: int = 2,
 ) -> list[Part]:
     """The parts, the largest prompt and completions of full length assumed. bytes_each: of a weight; 2 is bfloat16, 4 float32."""
-    b, trained = bytes_each, trained_parameters(sizes, policy)
-    is_low = b < 4 and not policy.lora_rank  # adapters are float32
-    billions, own = f"{trained / 1e9:.3g} G", "float32" if not is_low else "bfloat16"
+    b, fused = bytes_each, bytes_each < 4 and policy.kernels == "auto" and not policy.device.startswith("cpu")
     parts = [Part("weights", sizes.total * b, f"{sizes.total / 1e9:.3g} G parameters x {b}")]
-    if keeps_reference and not policy.lora_rank:
-        parts.append(Part("reference", trained * b, f"frozen copy of what is trained: {billions} x {b}"))
-    else:
-        parts.append(Part("reference", 0, "the adapter turned off" if policy.lora_rank else "none: grpo.kl_weight is 0"))
-    has_masters = is_low and optimizer != "adamw_8bit_bf16"
-    grads = 6 if has_masters else 2 if is_low else 4
-    sums = " (float32 sums + bfloat16)" if has_masters else ""
-    parts.append(Part("gradients", trained * grads, f"{billions} trained ({own}) x {grads}{sums}"))
-    states = (8 if optimizer == "adamw" else MOMENT_8BIT) + (4 if has_masters else 0)
-    moments = "two float32 moments" if optimizer == "adamw" else "two 8-bit moments with scales"
-    masters = " + float32 weights" if has_masters else ", results rounded at random" if is_low else ""
-    parts.append(Part("optimizer", round(trained * states), f"{billions} x {states:.3g} ({moments}{masters})"))
+    parts += _trained(trained_parameters(sizes, policy), policy, optimizer, b, keeps_reference=keeps_reference)
     group = prompt_tokens + group_size * completion_tokens
     row = min(max(token_budget, prompt_tokens + completion_tokens), prompts_per_step * group)
-    kept = kept_by_layer(sizes, policy, b)
-    through = sizes.layers * sizes.width * b + kept if policy.gradient_checkpointing else sizes.layers * kept
-    each = f"{kept / 1024:.0f} KiB"
-    how = f"{sizes.layers} layers' inputs + one layer of {each}" if policy.gradient_checkpointing else f"{sizes.layers} layers x {each}"
-    parts.append(Part("activations", row * through, f"{row:,} tokens of one pass x ({how})"))
+    parts += _graph(sizes, policy, row, kept_by_layer(sizes, policy, b, fused=fused), b)
     if policy.train_vision:
-        patches = prompts_per_step * video_tokens * sizes.patches_per_token
-        block = b * (11 * sizes.vision_width + 4 * sizes.vision_inner) + 8 * sizes.vision_width
-        tower = sizes.vision_depth * sizes.vision_width * b + block if policy.gradient_checkpointing else sizes.vision_depth * block
-        parts.append(Part("vision activations", patches * tower, f"{patches:,} patches of a step's videos x {tower / 1024:.0f} KiB"))
-    head, what = 3 * TILE_BYTES, "three tiles of float32 logits, 256 MiB each"
+        parts.append(_tower_graph(sizes, policy, prompts_per_step * video_tokens, b, fused=fused))
+    tile = min(TILE_BYTES, 4 * sizes.vocabulary * prompts_per_step * group_size * completion_tokens)
+    head, what = 3 * tile, f"three tiles of float32 logits, {tile / 2**20:.0f} MiB each"
     if not policy.lora_rank:
         head, what = head + sizes.embeddings * (4 + b), f"{what}, and a trained head's gradient: {sizes.embeddings / 1e9:.3g} G x {4 + b}"
     parts.append(Part("head", head, what))
-    parts.append(_vision_pass(sizes, video_tokens, b))
+    parts.append(_vision_pass(sizes, video_tokens, b, fused=fused))
     parts.append(_features(sizes, prompts_per_step * video_tokens, b))
     if policy.lora_rank:
         adapted = sizes.layers * sum(a * z for name, (a, z) in linear_sides(sizes).items() if name in policy.lora_targets)
@@ -213,17 +217,77 @@ def estimate(
             Part("merged weights", adapted * b, f"adapted layers with the adapter added, while sampling: {adapted / 1e9:.3g} G x {b}")
         )
     together = min(batch_prompts, prompts_per_step)
+    each = b * (3 * sizes.inner + 2 * sizes.width)
+    parts.append(
+        Part("prefill", together * prompt_tokens * each, f"{together * prompt_tokens:,} tokens of prompts x {each / 1024:.0f} KiB")
+    )
     cache = together * group * sizes.layers * 2 * sizes.key_width * b
     row_of_one = f"({prompt_tokens:,} + {group_size} x {completion_tokens:,}) tokens"
     parts.append(Part("rollout cache", cache, f"{together} prompts x {row_of_one} x {sizes.layers} layers"))
-    parts.append(Part("context", CONTEXT_BYTES, "CUDA context, workspaces, gaps between tensors: assumed"))
+    parts.append(Part(CONTEXT, CONTEXT_BYTES, "CUDA context, workspaces, gaps between tensors: assumed"))
     return parts
 
 
-def _vision_pass(sizes: Sizes, video_tokens: int, b: int) -> Part:
-    """One video in a tower without a graph: what stands beside each other in one block."""
+def _trained(trained: int, policy: PolicyConfig, optimizer: OptimizerName, b: int, *, keeps_reference: bool) -> list[Part]:
+    """What training adds to the weights: an adapter, a reference, gradients, the optimizer's state and what its step takes besides."""
+    is_low = b < 4 and not policy.lora_rank  # adapters are float32
+    billions = f"{trained / 1e9:.3g} G"
+    parts: list[Part] = []
+    if policy.lora_rank:
+        copies = b if b < 4 and policy.kernels == "auto" else 0
+        parts.append(
+            Part("adapter", trained * (4 + copies), f"{billions} x {4 + copies} (float32{', and a copy to compute with' * (copies > 0)})")
+        )
+    if keeps_reference and not policy.lora_rank:
+        parts.append(Part("reference", trained * b, f"frozen copy of what is trained: {billions} x {b}"))
+    else:
+        parts.append(Part("reference", 0, "the adapter turned off" if policy.lora_rank else "none: grpo.kl_weight is 0"))
+    has_masters = is_low and optimizer != "adamw_8bit_bf16"
+    grads = 2 if is_low and not has_masters else 4
+    kind = "float32 sums" if has_masters else "bfloat16" if grads == 2 else "float32"
+    parts.append(Part("gradients", trained * grads, f"{billions} trained x {grads} ({kind})"))
+    if has_masters:
+        parts.append(Part("pass's gradients", trained * b, f"before they join the sums: {billions} x {b}"))
+    states = (8 if optimizer == "adamw" else MOMENT_8BIT) + (4 if has_masters else 0)
+    moments = "two float32 moments" if optimizer == "adamw" else "two 8-bit moments with scales"
+    masters = " + float32 weights" if has_masters else ", results rounded at random" if is_low else ""
+    parts.append(Part("optimizer", round(trained * states), f"{billions} x {states:.3g} ({moments}{masters})"))
+    if optimizer == "adamw":
+        parts.append(Part("optimizer step", trained * 4, f"roots of the second moments, all at once: {billions} x 4"))
+    return parts
+
+
+def _graph(sizes: Sizes, policy: PolicyConfig, row: int, kept: int, b: int) -> list[Part]:
+    """What a pass holds when its backward pass begins, and what the first layer to be gone through adds. With checkpointing that is all
+    that the layer keeps, computed again; always what its gate's gradients take: of product, gate and the other half (3 f), when a product
+    that was kept is gone (f)."""
+    keeps_product = not policy.lora_rank or "down_proj" in policy.lora_targets
+    passing = b * sizes.inner * (2 if keeps_product else 3)
+    through, again = sizes.layers * kept, passing
+    how, what = f"{sizes.layers} layers x {kept / 1024:.0f} KiB", "gradients"
+    if policy.gradient_checkpointing:
+        through, again = sizes.layers * sizes.width * b, kept + passing
+        how, what = f"{sizes.layers} layers' inputs, {through / 1024:.0f} KiB", "what it keeps and its gradients"
+    return [
+        Part("activations", row * through, f"{row:,} tokens of one pass x {how}"),
+        Part("one layer", row * again, f"{row:,} tokens x {again / 1024:.0f} KiB: {what}"),
+    ]
+
+
+def _tower_graph(sizes: Sizes, policy: PolicyConfig, video_tokens: int, b: int, *, fused: bool) -> Part:
+    """A trained tower's, kept until the features' gradients arrive."""
     patches, w, f = video_tokens * sizes.patches_per_token, sizes.vision_width, sizes.vision_inner
-    each = 4 * sizes.patch_values + b * (2 * w + 4 * w) + 16 * w + b * 3 * f  # patches, states and q, k, v, rotated in float32, inner
+    block = b * (10 * w + 3 * f) if fused else b * (11 * w + 4 * f) + 8 * w
+    tower = sizes.vision_depth * w * b + block if policy.gradient_checkpointing else sizes.vision_depth * block
+    return Part("vision activations", patches * tower, f"{patches:,} patches of a step's videos x {tower / 1024:.0f} KiB")
+
+
+def _vision_pass(sizes: Sizes, video_tokens: int, b: int, *, fused: bool) -> Part:
+    """One video in a tower without a graph: what stands beside each other in one block. Its patches, in float32 and in the weights' type;
+    the states before and after they are put in order, the sum that goes on and its norm, gate, other half and product; in stock layers
+    queries, keys and values, rotated in float32."""
+    patches, w, f = video_tokens * sizes.patches_per_token, sizes.vision_width, sizes.vision_inner
+    each = (4 + (b if b < 4 else 0)) * sizes.patch_values + b * (4 * w + 3 * f) + (0 if fused else 2 * b * w + 16 * w)
     return Part("vision pass", patches * each, f"{patches:,} patches of one video x {each / 1024:.0f} KiB at a time")
 
 
@@ -233,21 +297,27 @@ def _features(sizes: Sizes, video_tokens: int, b: int) -> Part:
 
 
 def peaks(parts: list[Part]) -> dict[str, int]:
-    """Bytes at the fullest moment of each phase of a step. Weights, reference and optimizer last; the rest comes and goes: what sampling
-    holds is gone before the update begins."""
+    """Bytes at the fullest moment of each phase of a step. Weights, what training adds to them, features and the rollout's buffers
+    (recorded steps need their addresses) last; the rest comes and goes. Of the head and a layer's backward pass only one is there at a
+    time, and a pass's gradients gather while its activations go."""
     by_name = {part.name: part.size for part in parts}
+    lasts = ("weights", "adapter", "reference", "optimizer", "features", "rollout cache", CONTEXT)
 
     def lasting(*names: str) -> int:
-        return sum(by_name.get(name, 0) for name in ("weights", "reference", "optimizer", "features", "context", *names))
+        return sum(by_name.get(name, 0) for name in (*lasts, *names))
+
+    def most(*names: str) -> int:
+        return max(by_name.get(name, 0) for name in names)
 
     tower = "vision activations"  # a trained tower's graph waits for the features' gradients
     return {
         "vision": lasting("vision pass", tower),
-        "rollout": lasting("rollout cache", "merged weights", tower),
-        "update": lasting("activations", tower, "head", "gradients"),
+        "rollout": lasting("merged weights", "prefill", tower),
+        "update": lasting("gradients", tower) + most("activations", "pass's gradients") + most("head", "one layer"),
+        "optimizer": lasting("gradients", "optimizer step"),
     }
 
 
-def peak(parts: list[Part]) -> int:
-    """Bytes at the fullest moment of a step."""
-    return max(peaks(parts).values())
+def peak(parts: list[Part], *, allocated: bool = False) -> int:
+    """Bytes at the fullest moment of a step. allocated: of tensors alone, as PyTorch's allocator counts; the context is not among them."""
+    return max(peaks([part for part in parts if not allocated or part.name != CONTEXT]).values())
