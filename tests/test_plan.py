@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from videochat_r1.cli import main
+from videochat_r1.grpo.update import micro_batches
 from videochat_r1.policy.config import PolicyConfig
-from videochat_r1.policy.cost import CARDS, EFFICIENCIES, Load, backward_passes, forward_flops, pieces, seconds_of_step, vision_flops
-from videochat_r1.policy.memory import sizes_of
+from videochat_r1.policy.cost import (
+    CARDS,
+    EFFICIENCIES,
+    Load,
+    backward_passes,
+    forward_flops,
+    passes,
+    pieces,
+    seconds_of_step,
+    vision_flops,
+)
+from videochat_r1.policy.memory import estimate, sizes_of
 from videochat_r1.policy.released import CONFIGS
 
 RECIPE = '[policy]\npath = "{path}"\n{policy}\n[[data]]\nname = "charades_sta"\nannotations = "not-here.json"\n'
 B3, B7 = "Qwen/Qwen2.5-VL-3B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct"
+RESULTS = Path(__file__).parents[1] / "benchmarks/results"
 ADAPTER = "lora_rank = 64\ngradient_checkpointing = true"
 
 
@@ -35,29 +48,88 @@ def as_object(done):
     return json.loads(done.out)
 
 
-@pytest.mark.parametrize(
-    "path, tokens, measured",
-    [
-        (B7, 4608, {"prefill": 0.25, "reference": 0.38, "policy": 1.31}),
-        (B7, 3584, {"vision": 0.146}),
-        (B3, 3584, {"vision": 0.130}),
-    ],
-    ids=["shared prompt", "tower of 7B", "tower of 3B"],
-)
-def test_the_anchors_measured_on_an_h100_are_met_within_20_percent(path, tokens, measured):
-    load = Load(
-        prompt_tokens=tokens + 140,
-        video_tokens=tokens,
-        completion_tokens=256,
-        group_size=8,
-        prompts=1,
-        batch_prompts=1,
-        has_reference=True,
-    )
+@pytest.mark.parametrize("name, path", [("step-3b", B3), ("step-7b", B7), ("step-3b-8k", B3)])
+def test_the_plan_is_within_20_percent_of_every_step_measured_on_an_h100(plan, name, path):
+    """The whole step, its memory, and each phase: prefill and decode together as rollout. The tower's time includes the copying of its
+    patches from the host, which takes more or less from run to run: 14 to 17 per cent of its 20 are that."""
+    found = as_object(plan("--json", "--measured", str(RESULTS / f"{name}.json"), path=path))["measured"]
+    assert found
+    for row in found:
+        assert row["rows"].keys() == {"vision", "rollout", "reference", "policy", "optimizer", "step", "peak GiB"}
+        for what, each in row["rows"].items():
+            assert each["planned"] == pytest.approx(each["measured"], rel=0.2), f"{row['title']}: {what}"
+
+
+@pytest.mark.parametrize("name, path", [("step-3b", B3), ("step-7b", B7), ("step-3b-8k", B3)])
+def test_what_a_pass_adds_to_memory_is_within_20_percent_of_what_was_measured(name, path):
+    """Of one pass: gradients gather while the layers' inputs go."""
     policy = PolicyConfig(lora_rank=64, gradient_checkpointing=True)
-    found = {phase.name: phase.seconds for phase in seconds_of_step(sizes_of(CONFIGS[path]), policy, load, CARDS["h100"])}
-    for name, seconds in measured.items():
-        assert found[name] == pytest.approx(seconds, rel=0.2), name
+    for row in measured(name)["rows"]:
+        found = {part.name: part.size / 2**30 for part in estimate(sizes_of(CONFIGS[path]), policy, **run_of(row, token_budget=1 << 20))}
+        planned = max(found["activations"], found["gradients"]) + max(found["one layer"], found["head"])
+        assert planned == pytest.approx(row["activation_gib"], rel=0.2), row["prompts"]
+
+
+def test_decoding_and_the_tower_alone_against_their_own_benchmarks():
+    sizes, policy, content = sizes_of(CONFIGS[B3]), PolicyConfig(lora_rank=64), measured("decode-3b", way="ours")
+    for row in content["rows"]:
+        load = load_of({**row, "video_tokens": 1, "completion_tokens": 256, "group": 8})
+        found = {phase.name: phase.seconds for phase in seconds_of_step(sizes, policy, load, card_at(content["ceilings"]))}
+        assert found["decode"] / 256 == pytest.approx(row["ms_a_token"] / 1e3, rel=0.2)
+        assert found["prefill"] == pytest.approx(row["prefill_s"], rel=0.2)
+    for row in measured("vision-3b", path="fast")["rows"]:
+        [seen] = [
+            part
+            for part in estimate(sizes, policy, **run_of({**row, "prompt_tokens": 3756}, video_tokens=3584))
+            if part.name == "vision pass"
+        ]
+        assert seen.size / 2**20 == pytest.approx(row["peak_mib"], rel=0.2)
+
+
+def measured(name, **which):
+    """A committed benchmark: its rows that ran our way, or another."""
+    content = json.loads((RESULTS / f"{name}.json").read_text())
+    which = which or {"way": "D"}
+    rows = [row for row in content["rows"] if which.items() <= row.items() and "not_run" not in row]
+    assert rows
+    return content | {"rows": rows}
+
+
+def load_of(row):
+    count = row["prompts"]
+    sized = {name: row[name] for name in ("prompt_tokens", "video_tokens", "completion_tokens")}
+    return Load(**sized, group_size=row["group"], prompts=count, batch_prompts=count, has_reference=True)
+
+
+def run_of(row, **changes):
+    count = row.get("prompts", 1)
+    sized = {name: row[name] for name in ("prompt_tokens", "video_tokens")} | {"completion_tokens": row.get("completion_tokens", 256)}
+    counts = {"group_size": row.get("group", 8), "prompts_per_step": count, "batch_prompts": count}
+    return sized | counts | {"token_budget": 16384, "keeps_reference": True} | changes
+
+
+def card_at(ceilings):
+    return replace(CARDS["h100"], tflops=ceilings["matmul_tflops"], gbps=ceilings["copy_gbs"])
+
+
+def test_a_short_row_takes_as_long_as_the_host_needs_to_start_it():
+    sizes, adapter = sizes_of(CONFIGS[B3]), PolicyConfig(lora_rank=64, gradient_checkpointing=True)
+    short = Load(
+        prompt_tokens=100,
+        video_tokens=80,
+        completion_tokens=11,
+        group_size=8,
+        prompts=4,
+        batch_prompts=2,
+        has_reference=True,
+        token_budget=180,
+    )
+    least = {"prefill": 2 * 36 * 2.0e-3, "reference": 4 * 36 * 2.0e-3, "policy": 4 * 36 * 11.5e-3, "optimizer": 36 * 14 * 31e-6}
+    found = {phase.name: phase for phase in seconds_of_step(sizes, adapter, short, CARDS["h100"])}
+    for name, seconds in least.items():
+        assert found[name].seconds == pytest.approx(seconds) and "host-bound" in found[name].formula
+    packed = {phase.name: phase for phase in seconds_of_step(sizes, adapter, replace(short, token_budget=360), CARDS["h100"])}
+    assert packed["policy"].seconds == pytest.approx(least["policy"] / 2)
 
 
 def test_operations_by_hand():
@@ -79,6 +151,9 @@ def test_a_group_is_cut_as_the_trainer_cuts_it_and_the_plan_says_what_is_faster(
     load = Load(prompt_tokens=100, video_tokens=80, completion_tokens=11, group_size=8, prompts=1, batch_prompts=1, has_reference=False)
     cut = {budget: pieces(replace(load, token_budget=budget)) for budget in (180, 179, 130, 110, 1)}
     assert cut == {180: [8], 179: [7, 1], 130: [3, 3, 2], 110: [1] * 8, 1: [1] * 8}
+    for budget in (1, 110, 130, 179, 180, 300, 360, 1000):
+        taken = micro_batches([range(100)] * 5, [[range(11)] * 8] * 5, budget)
+        assert passes(replace(load, token_budget=budget, prompts=5)) == len(taken)
     words = ("--prompt-tokens", "16534", "--completion-tokens", "256")
     slow = plan(*words)
     assert "the prompt read 8 times" in slow.out and "Faster: train.token_budget = 18574 reads each prompt once" in slow.out
@@ -137,7 +212,7 @@ def test_what_a_benchmark_measured_stands_beside_the_plan(plan, tmp_path):
     assert beside["rows"].keys() == {"vision", "rollout", "reference", "policy", "optimizer", "step", "peak GiB"}
     policy = beside["rows"]["policy"]
     assert policy["measured"] == 1.2 and policy["percent"] == pytest.approx(100 * (policy["planned"] / 1.2 - 1))
-    assert policy["planned"] == pytest.approx(3 * 84.0e12 / (0.3 * 700e12), rel=0.01)
+    assert policy["planned"] == pytest.approx(3 * 84.0e12 / (EFFICIENCIES["policy"].share * 700e12), rel=0.01)
     assert "7b: P 3,756, C 256, G 8, 1 prompts, at 700.00 TFLOP/s" in plan("--measured", str(file)).out
     file.write_text(json.dumps({"phases": seconds, "peak_bytes": {"update": 2**35}, "P": 3756, "C": 256, "G": 8}))
     [beside] = as_object(plan("--json", "--measured", str(file)))["measured"]

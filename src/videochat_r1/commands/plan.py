@@ -68,7 +68,7 @@ def run(options: Plan, out: TextIO, fields: Given) -> int:
     config = configuration(recipe.policy.path)
     plan = planned(recipe, config, card_of(options), options.prompt_tokens, options.completion_tokens)
     changes = first_changes(recipe, config, plan, options)
-    beside = list(comparisons(recipe, config, plan, Path(options.measured))) if options.measured else []
+    beside = list(comparisons(recipe, plan, Path(options.measured))) if options.measured else []
     if options.json_:
         print_json(as_json(plan, changes, beside), out)
     else:
@@ -216,7 +216,7 @@ class Beside:
     rows: Sequence[tuple[str, float, float]]
 
 
-def comparisons(recipe: Recipe, config: Mapping[str, Any], plan: Plans, path: Path) -> Iterator[Beside]:
+def comparisons(recipe: Recipe, plan: Plans, path: Path) -> Iterator[Beside]:
     """For each row of benchmarks/step.py's JSON that ran our way (D), at the ceilings that it read; or for the one object
     {"phases": {PHASE: seconds}, "P", "C", "G", "prompts"?, "peak_bytes"?}."""
     content = _json_of(path)
@@ -233,11 +233,13 @@ def comparisons(recipe: Recipe, config: Mapping[str, Any], plan: Plans, path: Pa
     ceilings = content.get("ceilings") or {}
     tflops, gbps = (float(ceilings.get(name) or 0.0) for name in ("matmul_tflops", "copy_gbs"))
     card = replace(plan.card, tflops=tflops or plan.card.tflops, gbps=gbps or plan.card.gbps)
+    budget = int((content.get("settings") or {}).get("token_budget") or plan.load.token_budget)
     for row in rows:
-        yield _beside(recipe, config, plan, card, row)
+        yield _beside(recipe, replace(plan, load=replace(plan.load, token_budget=budget)), card, row)
 
 
-def _beside(recipe: Recipe, config: Mapping[str, Any], plan: Plans, card: Card, row: Mapping[str, Any]) -> Beside:
+def _beside(recipe: Recipe, plan: Plans, card: Card, row: Mapping[str, Any]) -> Beside:
+    """The benchmark samples all of its prompts at once, and counts what the allocator gave out."""
     prompt = int(row.get("prompt_tokens") or plan.load.prompt_tokens)
     load = replace(
         plan.load,
@@ -246,13 +248,14 @@ def _beside(recipe: Recipe, config: Mapping[str, Any], plan: Plans, card: Card, 
         completion_tokens=int(row.get("completion_tokens") or plan.load.completion_tokens),
         group_size=int(row.get("group") or plan.load.group_size),
         prompts=int(row.get("prompts") or 1),
+        batch_prompts=max(plan.load.batch_prompts, int(row.get("prompts") or 1)),
         has_reference="reference" in row["seconds"],
     )
     as_run = _of_load(recipe, plan.sizes, card, load)
     rows = compared(as_run.phases, row["seconds"])
     rows.append(("step", sum(ours for _, ours, _ in rows), sum(theirs for _, _, theirs in rows)))
     if row.get("peak_gib"):
-        rows.append(("peak GiB", peak(as_run.parts) / 2**30, float(row["peak_gib"])))
+        rows.append(("peak GiB", peak(as_run.parts, allocated=True) / 2**30, float(row["peak_gib"])))
     at = f"P {load.prompt_tokens:,}, C {load.completion_tokens:,}, G {load.group_size}, {load.prompts} prompts"
     return Beside(f"{row.get('geometry', 'measured')}: {at}, at {card.tflops:,.2f} TFLOP/s and {card.gbps:,.1f} GB/s", rows)
 
@@ -279,7 +282,7 @@ def as_json(plan: Plans, changes: list[str], beside: Sequence[Beside]) -> dict[s
             "step": plan.step_s,
             "prompt": plan.step_s / plan.load.prompts,
         },
-        "rates": {name: {"share": rate.share, "source": rate.source} for name, rate in EFFICIENCIES.items()},
+        "rates": {name: {"share": rate.share, "least_s": rate.each_s, "source": rate.source} for name, rate in EFFICIENCIES.items()},
     }
     if beside:
         found["measured"] = [{"title": each.title, "rows": {row[0]: _beside_json(*row) for row in each.rows}} for each in beside]

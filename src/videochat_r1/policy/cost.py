@@ -1,5 +1,6 @@
 """How long the phases of a step will take on a card, from a model's configuration alone: operations and bytes counted, then divided by what
-the card does of each. The one home of the efficiencies; each says whether it was measured or is assumed.
+the card does of each; but no pass is over before the host has started its kernels. The one home of the efficiencies; each says whether it
+was measured or is assumed, and tests/test_plan.py holds them to the benchmarks of an H100.
 
 Counting, after "work per prompt group": N numbers in the layers' matrices, L layers, q all query heads, w the width, V the vocabulary, P
 tokens of a prompt, G completions of C tokens each. One forward of a group whose prompt is read once takes
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from videochat_r1.policy.config import PolicyConfig
-from videochat_r1.policy.memory import Sizes, linear_sides, trained_parameters
+from videochat_r1.policy.memory import Sizes, linear_sides, trained_parameters, trained_tensors
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,22 @@ CARDS = {  # memory that a program sees; stated peaks of dense bfloat16 products
 
 @dataclass(frozen=True)
 class Efficiency:
-    """The share of the matmul or copy ceiling that a phase reaches, and where the number is from."""
+    """The share of the matmul or copy ceiling that a phase reaches, where the number is from, and seconds that each layer of each pass
+    takes at least, however little it has to do (of the optimizer: each trained tensor). Of a decode step they come on top."""
 
     share: float
     source: str
+    each_s: float = 0.0
 
 
 EFFICIENCIES: Mapping[str, Efficiency] = {
-    "vision": Efficiency(0.18, "measured: H100, 3,584 video tokens in 0.130 s (3B) and 0.146 s (7B), one variable-length call a layer"),
-    "prefill": Efficiency(0.35, "measured: H100, 7B, P 4,748 in 0.25 s"),
-    "decode": Efficiency(0.50, "assumed: of the copy ceiling, with CUDA graphs; weights alone would be 1.0"),
-    "reference": Efficiency(0.34, "measured: H100, 7B, P 4,748, G 8, C 256 in 0.38 s, shared prompt"),
-    "policy": Efficiency(0.30, "measured: H100, 7B, LoRA 64, the same group in 1.31 s, shared prompt, checkpointing"),
-    "policy, all weights": Efficiency(0.40, "assumed: larger products in the backward pass than with an adapter"),
-    "optimizer": Efficiency(0.60, "assumed: of the copy ceiling"),
+    "vision": Efficiency(0.44, "measured: H100, 3B and 7B, 3,584 and 8,192 video tokens, copying their patches included: 0.38 to 0.51"),
+    "prefill": Efficiency(0.50, "measured: H100, 3B, P 3,756: 0.44 (1 prompt) and 0.54 (4); 2 ms a layer at least", 2.0e-3),
+    "decode": Efficiency(0.92, "measured: H100, of the copy ceiling, and 59 us a layer: 3B and 7B, 8 and 32 completions", 59e-6),
+    "reference": Efficiency(0.64, "measured: H100, 3B and 7B, P 3,756 and 8,364, G 8, C 256: 0.59 to 0.71; 2 ms a layer at least", 2.0e-3),
+    "policy": Efficiency(0.49, "measured: H100, the same with LoRA 64, checkpointing: 0.44 to 0.56; 11.5 ms a layer at least", 11.5e-3),
+    "policy, all weights": Efficiency(0.49, "assumed: as with an adapter; half as many kernels to start: 6 ms a layer at least", 6.0e-3),
+    "optimizer": Efficiency(0.60, "assumed: of the copy ceiling; measured: H100, 31 us a trained tensor at least", 31e-6),
 }
 
 
@@ -121,6 +124,17 @@ def pieces(load: Load) -> list[int]:
     return [each] * whole + [rest] * (rest > 0)
 
 
+def passes(load: Load) -> int:
+    """Passes of the language model that learn from one step: pieces in order, as many in each as the token budget holds."""
+    count, room = 0, 0
+    for completions in pieces(load) * load.prompts:
+        tokens = load.prompt_tokens + completions * max(load.completion_tokens - 1, 0)
+        if not count or tokens > room:
+            count, room = count + 1, load.token_budget
+        room -= tokens
+    return count
+
+
 def backward_passes(policy: PolicyConfig) -> int:
     """Forward passes that a forward and backward pass amount to: one forward, one again with checkpointing, one for the states'
     gradients, one for the weights' where they are trained."""
@@ -143,50 +157,61 @@ def optimizer_bytes(trained: int, load: Load, *, adapter: bool) -> float:
 
 
 def seconds_of_step(sizes: Sizes, policy: PolicyConfig, load: Load, card: Card, patches_per_picture: int = 512) -> list[Phase]:
-    """Seconds of each phase of one step of all its prompts. Decoding runs beside the step and is not counted; patches_per_picture: of one
-    moment of the video, for the tower's attention."""
-    ceiling, copy, n = card.tflops * 1e12, card.gbps * 1e9, load.prompts
+    """Seconds of each phase of one step of all its prompts. Decoding of videos runs beside the step and is not counted;
+    patches_per_picture: of one moment of the video, for the tower's attention."""
+    ceiling, n = card.tflops * 1e12, load.prompts
     cut = pieces(load)
     group = sum(forward_flops(sizes, load.prompt_tokens, completions, load.completion_tokens) for completions in cut)
     read = f", the prompt read {len(cut)} times (train.token_budget)" if len(cut) > 1 else ""
     seen = vision_flops(sizes, load.video_tokens, patches_per_picture)
     phases: list[Phase] = []
 
-    def compute(name: str, flops: float, how: str, rate: str = "") -> None:
-        share = EFFICIENCIES[rate or name].share
-        formula = f"{n} x {how} = {flops / 1e12:,.1f} TFLOP at {share:.0%} of {card.tflops:,.0f} TFLOP/s"
-        phases.append(Phase(name, flops / (ceiling * share), formula))
+    def compute(name: str, flops: float, how: str, rows: int = 0, rate: str = "") -> None:
+        found = EFFICIENCIES[rate or name]
+        formula = f"{n} x {how} = {flops / 1e12:,.1f} TFLOP at {found.share:.0%} of {card.tflops:,.0f} TFLOP/s"
+        seconds, least = flops / (ceiling * found.share), rows * sizes.layers * found.each_s
+        if least > seconds:
+            formula = f"host-bound: {rows} rows x {sizes.layers} layers x {found.each_s * 1e3:.3g} ms; {formula} would take {seconds:.3f} s"
+        phases.append(Phase(name, max(seconds, least), formula))
 
-    passes = backward_passes(policy) if policy.train_vision else 1
-    compute("vision", n * passes * seen, f"{load.video_tokens:,} tokens x {passes * seen / max(load.video_tokens, 1) / 1e9:.2f} GFLOP")
+    looks = backward_passes(policy) if policy.train_vision else 1
+    compute("vision", n * looks * seen, f"{load.video_tokens:,} tokens x {looks * seen / max(load.video_tokens, 1) / 1e9:.2f} GFLOP")
     if load.samples:
-        prompt_only = forward_flops(sizes, load.prompt_tokens, 0, 0)
-        compute("prefill", n * prompt_only, f"{load.prompt_tokens:,} tokens x {prompt_only / load.prompt_tokens / 1e9:.2f} GFLOP")
-        phases.append(_decode(sizes, load, copy))
+        prompt_only, batches = forward_flops(sizes, load.prompt_tokens, 0, 0), -(-n // load.batch_prompts)
+        compute("prefill", n * prompt_only, f"{load.prompt_tokens:,} tokens x {prompt_only / load.prompt_tokens / 1e9:.2f} GFLOP", batches)
+        phases.append(_decode(sizes, load, card))
     if load.has_reference:
-        compute("reference", n * group, f"one forward of {group / 1e12:.1f} TFLOP{read}")
+        compute("reference", n * group, f"one forward of {group / 1e12:.1f} TFLOP{read}", passes(load))
     count = backward_passes(policy)
     rate = "policy" if policy.lora_rank else "policy, all weights"
-    compute("policy", n * count * group, f"{count} passes of {group / 1e12:.1f} TFLOP{read}", rate)
-    trained = trained_parameters(sizes, policy)
-    moved, share = optimizer_bytes(trained, load, adapter=policy.lora_rank > 0), EFFICIENCIES["optimizer"].share
-    how = f"{trained / 1e9:.3g} G trained x {moved / max(trained, 1):.0f} bytes at {share:.0%} of {card.gbps:,.0f} GB/s"
-    phases.append(Phase("optimizer", moved / (copy * share), how))
+    compute("policy", n * count * group, f"{count} passes of {group / 1e12:.1f} TFLOP{read}", passes(load), rate)
+    phases.append(_optimizer(sizes, policy, load, card))
     return phases
 
 
-def _decode(sizes: Sizes, load: Load, copy: float) -> Phase:
-    """Batch after batch of prompts, each of as many steps as a completion has tokens."""
-    share, seconds, left, steps = EFFICIENCIES["decode"].share, 0.0, load.prompts, []
+def _optimizer(sizes: Sizes, policy: PolicyConfig, load: Load, card: Card) -> Phase:
+    trained, tensors, rate = trained_parameters(sizes, policy), trained_tensors(sizes, policy), EFFICIENCIES["optimizer"]
+    moved = optimizer_bytes(trained, load, adapter=policy.lora_rank > 0)
+    seconds, least = moved / (card.gbps * 1e9 * rate.share), tensors * rate.each_s
+    if least > seconds:
+        return Phase("optimizer", least, f"host-bound: {tensors:,} trained tensors x {rate.each_s * 1e6:.0f} us")
+    how = f"{trained / 1e9:.3g} G trained x {moved / max(trained, 1):.0f} bytes at {rate.share:.0%} of {card.gbps:,.0f} GB/s"
+    return Phase("optimizer", seconds, how)
+
+
+def _decode(sizes: Sizes, load: Load, card: Card) -> Phase:
+    """Batch after batch of prompts, each of as many steps as a completion has tokens. The small kernels of a layer, one behind another,
+    take their time whatever they read."""
+    rate, seconds, left, steps = EFFICIENCIES["decode"], 0.0, load.prompts, []
     while left > 0:
         together = min(left, load.batch_prompts)
-        each = decode_bytes(sizes, load, together) / (copy * share)
+        each = decode_bytes(sizes, load, together) / (card.gbps * 1e9 * rate.share) + sizes.layers * rate.each_s
         steps.append(each)
         seconds += load.completion_tokens * each
         left -= together
     how = f"{len(steps)} x {load.completion_tokens:,} steps of {steps[0] * 1e3:.1f} ms: "
-    read = decode_bytes(sizes, load, min(load.prompts, load.batch_prompts))
-    return Phase("decode", seconds, how + f"{read / 1e9:.1f} GB at {share:.0%} of {copy / 1e9:,.0f} GB/s")
+    how += f"{decode_bytes(sizes, load, min(load.prompts, load.batch_prompts)) / 1e9:.1f} GB at {rate.share:.0%} of {card.gbps:,.0f} GB/s"
+    return Phase("decode", seconds, f"{how} + {sizes.layers} layers x {rate.each_s * 1e6:.0f} us")
 
 
 def compared(phases: list[Phase], measured: Mapping[str, Any]) -> list[tuple[str, float, float]]:
