@@ -5,7 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import torch
-from tests.policy.test_memory import hold_kept_to_account
+from tests.policy.test_memory import hold_kept_to_account, hold_tower_to_account
 from tests.tiny import FAMILIES, tiny_policy, tiny_prompt
 from torch.nn import functional as F
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLMLP, apply_rotary_pos_emb, apply_rotary_pos_emb_vision
@@ -176,12 +176,15 @@ def check_filled(device, dtype):
 
 def check_kept(device, dtype):
     """What fused layers keep for their backward pass, with an adapter and without."""
-    for family in FAMILIES:
-        for lora_rank in (0, 8):
-            policy = tiny_policy(family, lora_rank=lora_rank)
-            policy.model.to(device)
-            fused.attach(policy.base.model.language_model)
-            hold_kept_to_account(policy, dtype, fused=True, frames=2, words=3)
+    for family, lora_rank in zip(FAMILIES, (8, 0), strict=True):
+        policy = tiny_policy(family, lora_rank=lora_rank)
+        policy.model.to(device)
+        fused.attach(policy.base.model.language_model)
+        hold_kept_to_account(policy, dtype, fused=True, frames=2, words=3)
+    policy = tiny_policy("qwen2_5_vl", train_vision=True)
+    policy.model.to(device)
+    fused.attach(policy.base.model.visual)
+    hold_tower_to_account(policy, dtype, fused=True, frames=2)
 
 
 if __name__ == "__main__":

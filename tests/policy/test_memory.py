@@ -7,7 +7,17 @@ import torch
 from tests.tiny import FAMILIES, tiny_clip, tiny_completion, tiny_policy, tiny_prompt
 
 from videochat_r1.policy.config import PolicyConfig
-from videochat_r1.policy.memory import Part, estimate, kept_by_layer, peak, peaks, sizes_of, trained_parameters, trained_tensors
+from videochat_r1.policy.memory import (
+    Part,
+    estimate,
+    kept_by_layer,
+    kept_by_tower,
+    peak,
+    peaks,
+    sizes_of,
+    trained_parameters,
+    trained_tensors,
+)
 from videochat_r1.policy.released import CONFIGS
 from videochat_r1.policy.shared_prefix import row_tokens, shared_logprobs
 
@@ -74,8 +84,8 @@ def test_weights_and_cache_by_hand():
     assert found["rollout cache"] == 8 * (3600 + 8 * 256) * 28 * 2 * 4 * 128 * 2
 
 
-def kept_for_backward(policy, prompt, completions):
-    """Bytes that PyTorch keeps for the backward pass of one row, weights apart: each storage once."""
+def kept_for_backward(policy, work):
+    """Bytes that PyTorch keeps for the backward pass of what work gives, weights apart: each storage once."""
     held, weights = {}, {weight.untyped_storage().data_ptr() for weight in policy.model.parameters()}
 
     def pack(tensor):
@@ -84,10 +94,8 @@ def kept_for_backward(policy, prompt, completions):
             held[storage.data_ptr()] = (storage.nbytes(), tensor)  # alive, so that no address is used twice
         return tensor
 
-    [features] = policy.vision([prompt])
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        scores = shared_logprobs(policy, [prompt], [completions], [features])
-    assert scores[0].logprobs[0].requires_grad
+        assert work().requires_grad
     return sum(size for size, _ in held.values())
 
 
@@ -109,12 +117,33 @@ def test_of_head_and_layer_only_one_is_there_at_a_time():
 
 def hold_kept_to_account(policy, dtype, *, fused, frames=16, words=36):
     """The formula of what layers keep against PyTorch's account, the base in the type given and adapters in float32."""
-    for name, weight in policy.model.named_parameters():
-        weight.data = weight.data if "lora_" in name else weight.data.to(dtype)
+    lower(policy, dtype)
     prompt = tiny_prompt(policy, clip=tiny_clip(frames=frames, height=64, width=64))
     completions = [tiny_completion(policy, "a long completion " * (words // 3)) for _ in range(4)]
     tokens = row_tokens(len(prompt), [len(each) for each in completions])
     sizes, width = sizes_of(policy.hf_config.to_dict()), dtype.itemsize
-    kept = kept_for_backward(policy, prompt, completions)
+    [features] = policy.vision([prompt])
+    kept = kept_for_backward(policy, lambda: shared_logprobs(policy, [prompt], [completions], [features])[0].logprobs[0])
     planned = tokens * sizes.layers * kept_by_layer(sizes, policy.config, width, fused=fused)
     assert planned == pytest.approx(kept, rel=0.2), f"{kept / tokens / sizes.layers:.0f} bytes a token and layer"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("lora_rank", [0, 8], ids=["all weights", "LoRA"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_a_trained_tower_keeps_what_pytorch_says_within_20_percent(family, lora_rank, dtype):
+    hold_tower_to_account(tiny_policy(family, lora_rank=lora_rank, train_vision=True), dtype, fused=False)
+
+
+def hold_tower_to_account(policy, dtype, *, fused, frames=4):
+    lower(policy, dtype)
+    prompt = tiny_prompt(policy, clip=tiny_clip(frames=frames, height=32, width=32))
+    sizes = sizes_of(policy.hf_config.to_dict())
+    kept = kept_for_backward(policy, lambda: policy.vision([prompt])[0].embeds_VD) / len(prompt.patches)
+    assert kept_by_tower(sizes, policy.config, dtype.itemsize, fused=fused) == pytest.approx(kept, rel=0.2)
+
+
+def lower(policy, dtype):
+    """The base in the type given; adapters stay float32."""
+    for name, weight in policy.model.named_parameters():
+        weight.data = weight.data if "lora_" in name else weight.data.to(dtype)
