@@ -87,7 +87,7 @@ def write_sound(container: av.container.OutputContainer, speaker: av.AudioStream
 def all_frames(path: str | Path) -> tuple[list[float], list[av.VideoFrame]]:
     """Every frame of a file, decoded from the start without any of our code, in order of display, with its second from the first."""
     with av.open(str(path)) as container:
-        frames = sorted(container.decode(video=0), key=lambda frame: frame.pts)
+        frames = sorted(container.decode(container.streams.best("video")), key=lambda frame: frame.pts)
         return [float((frame.pts - frames[0].pts) * frame.time_base) for frame in frames], frames
 
 

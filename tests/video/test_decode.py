@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
 from tests.video.films import all_frames, nearest, number_of, numbered, resized, rgb, write_film
 
 from videochat_r1.types import Clip
@@ -195,6 +196,25 @@ def test_filmed_clips_at_the_released_budget(name):
     sought, threaded = decode(info, few), decode(info, few, threads=2)
     assert torch.equal(sought.frames_NCHW, threaded.frames_NCHW) and sought.times_s == threaded.times_s
     assert sought.times_s == pytest.approx(few.times_s, abs=1e-6)
+
+
+def test_of_two_streams_of_pictures_the_better_one_is_seen(tmp_path):
+    """As FFmpeg, torchcodec and decord have it, wherever it stands in the file: here the one that the file calls its default."""
+    path = tmp_path / "two.mp4"
+    sizes = ((48, 32), (96, 64))
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("libx264", rate=10, options={"preset": "ultrafast"}) for _ in sizes]
+        for stream, (width, height) in zip(streams, sizes, strict=True):
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        streams[0].disposition, streams[1].disposition = Disposition.dub, Disposition.default
+        for number in range(20):
+            for stream, size in zip(streams, sizes, strict=True):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(number, *size), format="rgb24")))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    info, plan, clip = clip_of(path)
+    assert (info.width, info.height, info.frames) == (96, 64, 20)
+    assert_as_plain_decode(path, plan, clip)
 
 
 # -- how a picture is shown ----------------------------------------------------------------------------------------------------------------

@@ -114,14 +114,15 @@ def _refuse(*_: Any) -> Any:
 
 
 def _moving_pictures(path: str, container: InputContainer) -> VideoStream:
-    """The first stream of pictures that is not a cover or a row of thumbnails."""
+    """The stream of pictures that FFmpeg calls the best, as other readers take it; the first one where that is a cover or thumbnails."""
     if not any(stream.type in ("video", "audio", "subtitle") for stream in container.streams):
         raise fault("unreadable", f"{path} has a header that describes no stream.")
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     streams = [stream for stream in container.streams.video if not stream.disposition & covers]
     if not streams:
         raise fault("no_video_stream", f"{path} has no moving pictures.")
-    return streams[0]
+    best = container.streams.best("video")
+    return next((stream for stream in streams if best is not None and stream.index == best.index), streams[0])
 
 
 def _bound(path: str, stream: VideoStream, threads: int) -> None:
