@@ -77,6 +77,10 @@ def test_a_run_goes_on_with_resume(world, model, tmp_path, capsys):
     assert "train.steps: 1 -> 2" in err
     assert [row["step"] for row in read_rows(run / "metrics.jsonl")] == [1, 2]
     assert (run / "evaluation" / "base.predictions.jsonl").stat().st_mtime_ns == asked  # the base is asked once
+    written = (run / "recipe.toml").read_bytes()
+    for late in (("--train.steps", 1), ("--train.steps", 2, "--train.lr", 0.5)):  # what no step would follow
+        code, _, err = ran(capsys, "train", recipe, "--out", run, "--resume", *late)
+        assert code == 2 and "2 steps" in err and (run / "recipe.toml").read_bytes() == written, err
     assert ran(capsys, "train", recipe, "--out", run, "--resume-anyway", "--train.steps", 3, "--grpo.group-size", 3)[0] == 0
 
 

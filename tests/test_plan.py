@@ -231,6 +231,32 @@ def test_a_models_own_configuration_goes_first_and_the_older_form_is_read(plan, 
     assert as_object(plan("--json", path=str(tmp_path / "adapter")))["model"]["parameters"] == sizes_of(config).total
 
 
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        ({"phases": {"vision": 0.0}}, "seconds.vision"),
+        ({"phases": {"vision": "a"}}, "seconds.vision"),
+        ({"phases": {"policy": -1.0}}, "seconds.policy"),
+        ({"phases": {"policy": 1.0}, "P": -5}, "prompt_tokens"),
+        ({"phases": {"policy": 1.0}, "peak_bytes": 0}, "peak_gib"),
+        ({"phases": {"policy": 1.0}, "ceilings": {"matmul_tflops": 0}}, "greater than 0"),
+        ({"phases": {"policy": 1e999}}, "seconds.policy"),
+    ],
+    ids=str,
+)
+def test_a_measurement_that_cannot_be_is_refused(plan, tmp_path, wrong, words):
+    file = tmp_path / "step.json"
+    file.write_text(json.dumps(wrong))
+    done = plan("--measured", str(file))
+    assert done.code == 2 and words in done.err and len(done.err.splitlines()) <= 2, done.err
+
+
+def test_a_part_of_a_step_is_not_called_the_step(plan, tmp_path):
+    file = tmp_path / "step.json"
+    file.write_text(json.dumps({"phases": {"vision": 1.0}}))
+    assert as_object(plan("--json", "--measured", str(file)))["measured"][0]["rows"].keys() == {"vision"}
+
+
 def test_faults_take_two_lines(plan, tmp_path):
     (tmp_path / "text-only").mkdir()
     (tmp_path / "text-only" / "config.json").write_text('{"model_type": "qwen2"}')
@@ -238,7 +264,8 @@ def test_faults_take_two_lines(plan, tmp_path):
         (plan("--card", "h10"), "no card is called 'h10'"),
         (plan(path="Qwen/Qwen2.5-VL-5B-Instruct"), "no released model"),
         (plan(path=str(tmp_path / "text-only")), "is not the configuration"),
-        (plan("--measured", str(tmp_path / "none.json")), "cannot be read as JSON"),
+        (plan("--measured", str(tmp_path / "none.json")), "cannot be read: No such file"),
+        (plan("--measured", str(tmp_path)), "cannot be read: Is a directory"),
         (plan("--measured", str(tmp_path / "text-only" / "config.json")), "holds no measured phases"),
     ]
     for done, words in cases:

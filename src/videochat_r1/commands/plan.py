@@ -7,7 +7,9 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from videochat_r1.commands.display import print_json, print_table
 from videochat_r1.commands.dry_run import load_of, most_video_tokens, run_memory, size_text
@@ -106,8 +108,10 @@ def configuration(path: str) -> dict[str, Any]:
 def _json_of(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as fault:
-        raise UsageError(f"{path} cannot be read as JSON: {fault}.", "Check the path; the file may be cut off.") from None
+    except OSError as fault:
+        raise UsageError(f"{path} cannot be read: {fault.strerror}.", "Check the path.") from None
+    except ValueError as fault:
+        raise UsageError(f"{path} cannot be read as JSON: {fault}.", "The file may be cut off.") from None
     if not isinstance(found, dict):
         raise UsageError(f"{path} holds no JSON object.", "Check the path.")
     return found
@@ -208,6 +212,23 @@ def _with(recipe: Recipe, section: str, update: dict[str, Any]) -> Recipe:
 # -- what a benchmark measured
 
 
+Count = Annotated[int, Field(ge=1)]
+Amount = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+class Measured(BaseModel):
+    """One measured step: seconds by phase, what was run, and the allocator's peak."""
+
+    seconds: Annotated[dict[str, Amount], Field(min_length=1)]
+    prompt_tokens: Count | None = None
+    video_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    group: Count | None = None
+    prompts: Count = 1
+    peak_gib: Amount | None = None
+    geometry: str = "measured"
+
+
 @dataclass(frozen=True)
 class Beside:
     """One measured row and what would be planned for it: (what, planned, measured), seconds but for "peak GiB"."""
@@ -225,39 +246,55 @@ def comparisons(recipe: Recipe, plan: Plans, path: Path) -> Iterator[Beside]:
         names = {"P": "prompt_tokens", "C": "completion_tokens", "G": "group", "prompts": "prompts", "geometry": "geometry"}
         one = {ours: content[theirs] for theirs, ours in names.items() if theirs in content}
         bytes_ = content.get("peak_bytes")
-        most = max(bytes_.values(), default=0) if isinstance(bytes_, dict) else bytes_
-        rows.append({**one, "seconds": content["phases"], "peak_gib": most / 2**30 if most else None})
+        most = max(bytes_.values(), default=None) if isinstance(bytes_, dict) else bytes_
+        rows.append({**one, "seconds": content["phases"], "peak_gib": most / 2**30 if isinstance(most, int | float) else most})
     if not rows:
         mend = "Give a JSON file of benchmarks/step.py, or an object with phases, P, C and G."
         raise UsageError(f"{path} holds no measured phases.", mend)
-    ceilings = content.get("ceilings") or {}
-    tflops, gbps = (float(ceilings.get(name) or 0.0) for name in ("matmul_tflops", "copy_gbs"))
-    card = replace(plan.card, tflops=tflops or plan.card.tflops, gbps=gbps or plan.card.gbps)
-    budget = int((content.get("settings") or {}).get("token_budget") or plan.load.token_budget)
-    for row in rows:
-        yield _beside(recipe, replace(plan, load=replace(plan.load, token_budget=budget)), card, row)
+    try:
+        steps = [Measured.model_validate(row) for row in rows]
+        tflops, gbps, budget = TypeAdapter(tuple[Amount, Amount, Count]).validate_python(_settings_of(content, plan))
+    except ValidationError as fault:
+        first = fault.errors()[0]
+        what = f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+        raise UsageError(
+            f"{what}, not {first['input']!r}.", "Give seconds and counts above 0, as benchmarks/step.py writes them."
+        ) from None
+    card = replace(plan.card, tflops=tflops, gbps=gbps)
+    for step in steps:
+        yield _beside(recipe, replace(plan, load=replace(plan.load, token_budget=budget)), card, step)
 
 
-def _beside(recipe: Recipe, plan: Plans, card: Card, row: Mapping[str, Any]) -> Beside:
+def _settings_of(content: Mapping[str, Any], plan: Plans) -> tuple[Any, Any, Any]:
+    """What the file says of the card's ceilings and the token budget; the plan's own where it says nothing."""
+    found: dict[str, Any] = {"matmul_tflops": plan.card.tflops, "copy_gbs": plan.card.gbps, "token_budget": plan.load.token_budget}
+    for part in (content.get("ceilings"), content.get("settings")):
+        if isinstance(part, dict):
+            found |= {name: value for name, value in part.items() if value is not None}
+    return found["matmul_tflops"], found["copy_gbs"], found["token_budget"]
+
+
+def _beside(recipe: Recipe, plan: Plans, card: Card, step: Measured) -> Beside:
     """The benchmark samples all of its prompts at once, and counts what the allocator gave out."""
-    prompt = int(row.get("prompt_tokens") or plan.load.prompt_tokens)
+    prompt = step.prompt_tokens or plan.load.prompt_tokens
     load = replace(
         plan.load,
         prompt_tokens=prompt,
-        video_tokens=int(row.get("video_tokens") or max(prompt - TEXT_TOKENS, 1)),
-        completion_tokens=int(row.get("completion_tokens") or plan.load.completion_tokens),
-        group_size=int(row.get("group") or plan.load.group_size),
-        prompts=int(row.get("prompts") or 1),
-        batch_prompts=max(plan.load.batch_prompts, int(row.get("prompts") or 1)),
-        has_reference="reference" in row["seconds"],
+        video_tokens=step.video_tokens or max(prompt - TEXT_TOKENS, 1),
+        completion_tokens=step.completion_tokens or plan.load.completion_tokens,
+        group_size=step.group or plan.load.group_size,
+        prompts=step.prompts,
+        batch_prompts=max(plan.load.batch_prompts, step.prompts),
+        has_reference="reference" in step.seconds,
     )
     as_run = _of_load(recipe, plan.sizes, card, load)
-    rows = compared(as_run.phases, row["seconds"])
-    rows.append(("step", sum(ours for _, ours, _ in rows), sum(theirs for _, _, theirs in rows)))
-    if row.get("peak_gib"):
-        rows.append(("peak GiB", peak(as_run.parts, allocated=True) / 2**30, float(row["peak_gib"])))
+    rows = compared(as_run.phases, step.seconds)
+    if {"rollout", "policy"} <= step.seconds.keys():
+        rows.append(("step", sum(ours for _, ours, _ in rows), sum(theirs for _, _, theirs in rows)))
+    if step.peak_gib:
+        rows.append(("peak GiB", peak(as_run.parts, allocated=True) / 2**30, step.peak_gib))
     at = f"P {load.prompt_tokens:,}, C {load.completion_tokens:,}, G {load.group_size}, {load.prompts} prompts"
-    return Beside(f"{row.get('geometry', 'measured')}: {at}, at {card.tflops:,.2f} TFLOP/s and {card.gbps:,.1f} GB/s", rows)
+    return Beside(f"{step.geometry}: {at}, at {card.tflops:,.2f} TFLOP/s and {card.gbps:,.1f} GB/s", rows)
 
 
 # -- what is printed
