@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 
+import pytest
 from tests.command_line import TINY_VIDEO, fault, ran, ran_json, tiny_recipe
+
+from videochat_r1.datasets.base.difficulty import require_own_file
 
 VIDEO = [part for name, value in TINY_VIDEO.items() for part in (f"--video.{name.replace('_', '-')}", value)]
 
@@ -50,6 +53,23 @@ def test_a_scan_reports_by_task_and_goes_on_where_it_was_cut(world, model, tmp_p
     code, printed, _ = ran(capsys, *scan(world, model, out))
     assert code == 0 and "with gradient" in printed and "groups of 2" in printed
     assert out.read_bytes().count(b"\n") == 3, "nothing is measured twice"
+
+
+@pytest.mark.parametrize("end", ["\n", ""], ids=["whole rows", "no end of line"])
+def test_rows_are_appended_to_no_file_of_another_kind(world, tmp_path, capsys, end):
+    other = tmp_path / "train.jsonl"
+    other.write_text((world / "train.jsonl").read_text().splitlines()[0] + end)
+    before = other.read_bytes()
+    said = fault(capsys, 2, *scan(world, tmp_path / "no model", other))  # so nothing was loaded before
+    assert "no file of `data difficulty`" in said and "--out" in said
+    assert other.read_bytes() == before
+
+
+@pytest.mark.parametrize("begun", [b"", b'{"k', b'{"key":"5f0', None], ids=["empty", "cut early", "cut late", "not there"])
+def test_a_file_that_was_cut_in_its_first_row_may_be_appended_to(tmp_path, begun):
+    if begun is not None:
+        (tmp_path / "d.jsonl").write_bytes(begun)
+    require_own_file(tmp_path / "d.jsonl")
 
 
 def test_training_filters_by_the_file_and_may_go_from_easy_to_hard(world, model, tmp_path, capsys):

@@ -33,11 +33,12 @@ class Difficulty(SourceOptions, PolicyOptions):
 
 def run(options: Difficulty, out: TextIO, fields: Given) -> int:
     from videochat_r1.commands.train import defects_line
-    from videochat_r1.datasets.base.difficulty import summary
+    from videochat_r1.datasets.base.difficulty import require_own_file, summary
     from videochat_r1.datasets.base.reading import read_samples
     from videochat_r1.evaluation.manner import settled
     from videochat_r1.runs import ended_by_signals
 
+    require_own_file(Path(options.out))
     path, sections = settled(options.policy, {"video": options.video, "asking": options.asking, "rollout": options.rollout}, say)
     options = options.model_copy(update={**sections, "policy": path})
     loaded = read_samples(options.source())

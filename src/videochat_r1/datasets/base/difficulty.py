@@ -17,10 +17,13 @@ from typing import Any
 
 from videochat_r1.datasets.base.rows import fingerprint
 from videochat_r1.datasets.base.source import DataSource
-from videochat_r1.errors import DataError
+from videochat_r1.errors import DataError, EnvironmentFault, UsageError
 from videochat_r1.types import Sample
 
 BINS = 10
+ROW_BEGINS = b'{"key":'
+"""How grpo/difficulty.py's rows begin."""
+LONGEST_ROW = 1 << 20
 MEND = "`videochat-r1 data difficulty` with the same --out adds what is missing."
 
 
@@ -64,6 +67,28 @@ def read_measured(path: str | Path) -> dict[str, Mapping[str, Any]]:
                 what = f"{path}:{number}: this is no row of difficulties."
                 raise DataError(what, "Give the file that `videochat-r1 data difficulty` wrote.") from None
     return rows
+
+
+def require_own_file(path: Path) -> None:
+    """Before rows are appended: raises UsageError for a file that holds something else, such as annotations; it is left as it is. One that
+    is empty, not there, or was cut short within its first row may be appended to. Raises EnvironmentFault where it cannot be read."""
+    if not path.is_file():
+        return
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(LONGEST_ROW)
+    except OSError as fault:
+        raise EnvironmentFault(f"{path} cannot be read: {fault.strerror}.", "Choose another file with --out.") from None
+    try:
+        row = json.loads(first)
+    except ValueError:
+        begins = first[: len(ROW_BEGINS)]
+        if not first.endswith(b"\n") and ROW_BEGINS.startswith(begins):
+            return
+        row = None
+    if not isinstance(row, dict) or not {"key", "sample", "difficulty", "reward_std"} <= row.keys():
+        what = f"{path} is no file of `data difficulty`: its first row is something else."
+        raise UsageError(what, "Rows would be appended to it; choose another file with --out.")
 
 
 def chosen(samples: Sequence[Sample], source: DataSource) -> Chosen:
