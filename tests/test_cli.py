@@ -129,6 +129,17 @@ def test_convert_ends_no_device_and_no_pipe_and_follows_a_link(capsys, tmp_path,
     assert (tmp_path / "link").is_symlink() and (tmp_path / "whole.jsonl").stat().st_size > 0
 
 
+def test_convert_replaces_its_input_by_no_path(capsys, tmp_path, monkeypatch, world):
+    monkeypatch.chdir(tmp_path)
+    Path("rows.jsonl").write_bytes((world / "test.jsonl").read_bytes())
+    before = Path("rows.jsonl").read_bytes()
+    Path("link").symlink_to("rows.jsonl")
+    for source, out in (("rows.jsonl", tmp_path / "rows.jsonl"), ("rows.jsonl", "link"), (tmp_path / "link", "./rows.jsonl")):
+        said = fault(capsys, 2, "data", "convert", "--dataset", "jsonl", "--annotations", source, "--out", out)
+        assert "is the annotation file itself" in said and "--out" in said
+    assert Path("rows.jsonl").read_bytes() == before and Path("link").is_symlink()
+
+
 def test_an_empty_place_is_refused(capsys, tmp_path, monkeypatch, world):
     monkeypatch.chdir(tmp_path)
     assert "--out must be a text, not empty" in fault(capsys, 2, "data", "convert", "--dataset", "jsonl", "--annotations", "x", "--out", "")
