@@ -87,7 +87,16 @@ def test_any_file_gives_whole_temporal_patches_of_rising_seconds_within_the_toke
     assert len(plan.times_s) % temporal_patch == 0 and plan.times_s
     assert list(plan.times_s) == sorted(plan.times_s)
     assert plan.times_s[0] >= 0.0 and plan.times_s[-1] <= info.last_s * (1 + 1e-9)
-    assert plan.video_tokens <= max(max_tokens, 1024 * 1.5 // 64)
+    assert plan.video_tokens <= max_tokens
+
+
+def test_a_budget_that_holds_no_moment_is_refused():
+    config = VideoConfig(min_pixels=1024, max_pixels=4096, max_tokens=63)
+    with pytest.raises(VideoError, match="one moment takes 64 video tokens, more than 63"):
+        plan_frames(film(100, 25.0, 64, 64), config, Geometry(patch=4, merge=2, temporal_patch=2))
+    assert plan_frames(
+        film(100, 25.0, 64, 64), config.model_copy(update={"max_tokens": 64}), Geometry(patch=4, merge=2, temporal_patch=2)
+    ).times_s
 
 
 @pytest.mark.parametrize(

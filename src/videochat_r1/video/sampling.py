@@ -111,7 +111,7 @@ def plan_frames(
     its start. Frames are those from the one nearest to the start to the one nearest to the end, as MVBench takes them.
     A longer video gets smaller frames, down to min_pixels; then, beyond max_frames or max_tokens, fewer. Asked seconds are all kept.
     Raises VideoError: "too_short" where a second lies past the end, "bad_times" where seconds do not rise, "too_large" where the asked
-    seconds do not fit max_tokens, "bad_aspect".
+    seconds, or a single moment, do not fit max_tokens, "bad_aspect".
     """
     shown = _within(info, window_s)
     if seconds is not None:
@@ -126,6 +126,9 @@ def plan_frames(
         fitting = count * config.max_tokens // plan.video_tokens
         count = max(min(count - 1, fitting) // geometry.temporal_patch, 1) * geometry.temporal_patch
         plan = _sized(info, config, geometry, _spread(info, count, shown), shown)
+    if config.max_tokens and plan.video_tokens > config.max_tokens:
+        what = f"{info.path}: one moment takes {plan.video_tokens} video tokens, more than {config.max_tokens}."
+        raise VideoError("too_large", what, "Raise video.max_tokens, or lower video.min_pixels and video.max_pixels.")
     return plan
 
 
