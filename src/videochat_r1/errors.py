@@ -20,6 +20,14 @@ class UsageError(UserFault):
     exit_code = 2
 
 
+class TaskFault(UsageError):
+    """A function of a task in the user's own file raised, or gave what it must not. `short` says which of the two in a few words."""
+
+    def __init__(self, what: str, mend: str, short: str) -> None:
+        super().__init__(what, mend)
+        self.short = short
+
+
 class DataError(UserFault):
     """An annotation file or a row that cannot be used."""
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
-from videochat_r1.errors import VideoError
+from videochat_r1.errors import DataError, VideoError
 from videochat_r1.evaluation.answer_cache import AnswerCache
 from videochat_r1.evaluation.figures import figures
 from videochat_r1.evaluation.processes import ALONE, Processes
@@ -260,9 +260,17 @@ def judged(samples: Sequence[Sample], replies: Sequence[Reply], asking: Asking) 
     found = []
     for sample, reply, reading in whole:
         task = tasks[sample.task]
-        rewards = dict.fromkeys(task.rewards, 0.0) if reply.fault else earned(task, sample, reading, asking)[0]
+        rewards = dict.fromkeys(task.rewards, 0.0) if reply.fault else _earned(task, sample, reading, asking)
         found.append(Answered(sample, reply.text, reading, reply.tokens, rewards, reply.seconds, reply.more))
     return found
+
+
+def _earned(task: Task, sample: Sample, reading: Reading, asking: Asking) -> dict[str, float]:
+    """Raises DataError where the sample's truth is at fault, and TaskFault where a reward of the user's own breaks."""
+    try:
+        return earned(task, sample, reading, asking, strict=True)[0]
+    except ValueError as error:
+        raise DataError(f"Sample {sample.id} cannot be scored: {error}", "`videochat-r1 data check` lists every such row.") from error
 
 
 def results(answered: Sequence[Answered], *, resamples: int = 1000, seed: int = 0) -> dict[str, dict[str, Any]]:

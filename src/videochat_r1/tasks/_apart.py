@@ -19,7 +19,7 @@ from dataclasses import asdict, fields
 from functools import lru_cache
 from typing import IO, Any
 
-from videochat_r1.errors import EnvironmentFault
+from videochat_r1.errors import EnvironmentFault, TaskFault
 from videochat_r1.tasks.base import Asking, Task, earned, load_task
 from videochat_r1.types import Answer, Completion, Reading, Rollout, Sample
 
@@ -140,12 +140,16 @@ def _sample(value: dict[str, Any]) -> Sample:
 
 def _told(task: Task, asked: dict[str, Any]) -> dict[str, Any]:
     sample, asking = _sample(asked["sample"]), Asking(**asked["asking"])
+    part = "read"
     try:
         reading = task.read(asked["text"], sample, asking)
+        part = "prepare"
+        if task.prepare is not None:
+            task.prepare([(reading, sample)], asking)
+    except TaskFault as fault:
+        return {"unscorable": f"{part}: {fault.short}"}
     except Exception as fault:
-        return {"unscorable": f"read: {type(fault).__name__}: {fault}"}
-    if task.prepare is not None:
-        task.prepare([(reading, sample)], asking)
+        return {"unscorable": f"{part}: {type(fault).__name__}: {fault}"}
     try:
         rewards, unscorable = earned(task, sample, reading, asking)
     except ValueError as fault:

@@ -7,10 +7,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from videochat_r1 import plugins
-from videochat_r1.errors import Unscorable, UsageError
+from videochat_r1.errors import TaskFault, Unscorable, UsageError
 from videochat_r1.section import Section, refused
 from videochat_r1.types import Answer, Completion, Reading, Rollout, Sample
 
@@ -76,10 +76,17 @@ FORMAT: dict[str, Reward] = {"format": lambda reading, sample, asking: float(rea
 
 
 def load_task(name: str) -> Task:
-    """The task of that name, or of the .py file at that path. Raises UsageError on an unknown one."""
+    """The task of that name, or of the .py file at that path. Raises UsageError on an unknown one, and on a file that holds no task; the
+    functions of a file's task raise TaskFault where they break (tasks/_own.py)."""
     task = plugins.load("tasks", name, "TASK")
-    assert isinstance(task, Task), f"{name}.TASK is not a Task"
-    return task
+    if not isinstance(task, Task):
+        mend = "docs/tour.md shows a task from scratch: TASK = Task(ask=..., read=..., write=..., rewards=..., metrics=...)."
+        raise UsageError(f"{name} assigns a TASK that is a {type(task).__name__}, not a Task.", mend)
+    if not name.endswith(".py"):
+        return task
+    from videochat_r1.tasks._own import guarded
+
+    return guarded(task, name)
 
 
 NOTES = logging.getLogger("videochat_r1.rewards")
@@ -122,8 +129,10 @@ def scored(task: Task, sample: Sample, completion: Completion, reading: Reading,
     return Rollout(completion=completion, reading=reading, rewards=rewards, unscorable=unscorable)
 
 
-def earned(task: Task, sample: Sample, reading: Reading, asking: Asking) -> tuple[dict[str, float], str]:
-    """What one reading earns by name, and why it cannot be scored ("" where it can). Raises ValueError where the truth is at fault."""
+def earned(task: Task, sample: Sample, reading: Reading, asking: Asking, *, strict: bool = False) -> tuple[dict[str, float], str]:
+    """What one reading earns by name, and why it cannot be scored ("" where it can). Raises ValueError where the truth is at fault.
+
+    strict: a reward of the user's own that breaks raises its TaskFault, and is not counted as one that cannot score."""
     rewards: dict[str, float] = {}
     unscorable = ""
     for name, reward in chosen_rewards(task, short_name(sample.task), asking).items():
@@ -131,15 +140,24 @@ def earned(task: Task, sample: Sample, reading: Reading, asking: Asking) -> tupl
             rewards[name] = _number(reward(reading, sample, asking))
         except Unscorable as fault:
             unscorable = unscorable or f"{name}: {fault.reason}"
+        except TaskFault as fault:
+            if strict:
+                raise
+            unscorable = unscorable or f"{name}: {fault.short}"
+            _tell_once(name, sample, fault.__cause__ or fault)
         except Exception as fault:
             if isinstance(fault, ValueError):
-                _require_sound(reward, sample, asking)
+                require_sound(reward, sample, asking)
             unscorable = unscorable or f"{name}: {type(fault).__name__}: {fault}"
-            if name not in _told:
-                _told.add(name)
-                what = "The reward %r failed on sample %s; such completions are left out and counted. It is shown once:"
-                NOTES.warning(what, name, sample.id, exc_info=fault)
+            _tell_once(name, sample, fault)
     return rewards, unscorable
+
+
+def _tell_once(name: str, sample: Sample, fault: BaseException) -> None:
+    if name not in _told:
+        _told.add(name)
+        what = "The reward %r failed on sample %s; such completions are left out and counted. It is shown once:"
+        NOTES.warning(what, name, sample.id, exc_info=fault)
 
 
 def chosen_rewards(task: Task, name: str, asking: Asking) -> Mapping[str, Reward]:
@@ -171,10 +189,11 @@ def _number(value: object) -> float:
     return number
 
 
-def _require_sound(reward: Reward, sample: Sample, asking: Asking) -> None:
-    """Raises ValueError where a reward has no score for an empty reading either: then it is the truth that is at fault, not the text."""
+def require_sound(score: Callable[..., Any], sample: Sample, *asking: Asking) -> None:
+    """Raises ValueError where a reward or a metric has no score for an empty reading either: then it is the truth that is at fault, not the
+    text."""
     try:
-        reward(Reading(answer=None, reason="no_answer", format_ok=False), sample, asking)
+        score(Reading(answer=None, reason="no_answer", format_ok=False), sample, *asking)
     except ValueError:
         raise
     except Exception:

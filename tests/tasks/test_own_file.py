@@ -1,0 +1,126 @@
+"""A task in a file of the user's own that breaks: told in two lines with the file's line, whichever command meets it."""
+
+import json
+
+import pytest
+from tests.command_line import fault, ran
+from tests.tasks.samples import SAMPLES, said
+
+from videochat_r1.errors import TaskFault, UsageError
+from videochat_r1.evaluation.evaluate import Reply, judged
+from videochat_r1.tasks.base import Asking, judge, load_task
+
+SAMPLE = SAMPLES["video_qa"]
+SOUND = """
+from __future__ import annotations
+from dataclasses import dataclass
+from videochat_r1.tasks.base import Task
+from videochat_r1.types import Answer, Reading
+
+@dataclass
+class Form:
+    name: str = "plain"
+
+def ask(sample, asking):
+    return sample.question
+
+def read(text, sample, asking):
+    return Reading(answer=Answer(label=text), reason="", format_ok=True)
+
+def right(reading, sample, asking):
+    return 1.0
+
+def counted(reading, sample):
+    return 1.0, 1.0
+
+def write(answer, asking):
+    return answer.label or ""
+
+TASK = Task(ask=ask, read=read, write=write, rewards={"right": right}, metrics={"counted": counted})
+"""
+
+
+def own_task(folder, old="", new=""):
+    assert old in SOUND
+    (folder / "mine.py").write_text(SOUND.replace(old, new) if old else SOUND)
+    return str(folder / "mine.py")
+
+
+def rows(folder):
+    row = {"id": "a-1", "task": "video_qa", "video": "a.mp4", "question": "q", "answer": {"label": "3"}}
+    (folder / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    (folder / "said.jsonl").write_text(json.dumps({"id": "a-1", "output": "3"}) + "\n")
+    return ["--dataset", "jsonl", "--annotations", folder / "rows.jsonl"]
+
+
+BROKEN = [
+    (
+        "TASK = Task(",
+        "import nosuchmod\nTASK = Task(",
+        r"mine.py:26: the file cannot be loaded: ModuleNotFoundError: No module named 'nosuchmod'.",
+    ),
+    ("def ask(", "def ask((", "mine.py:11: the file cannot be loaded: SyntaxError: "),
+    ("TASK = Task(", "raise SystemExit\nTASK = Task(", "mine.py:26: the file cannot be loaded: SystemExit."),
+    ("TASK = Task(", "TASK = 3\nTask(", "mine.py assigns a TASK that is a int, not a Task."),
+    ("TASK = Task(", "TASKS = Task(", "mine.py does not define TASK."),
+    ('{"right": right}', "[right]", "mine.py: TASK.rewards is a list, not a table of functions by name."),
+    ("ask=ask", "ask='what?'", "mine.py: TASK.ask is a str, not a function."),
+]
+
+
+@pytest.mark.parametrize("old, new, told", BROKEN, ids=[told for _, _, told in BROKEN])
+def test_a_file_that_holds_no_task_is_refused(capsys, tmp_path, old, new, told):
+    path = own_task(tmp_path, old, new)
+    assert told in fault(capsys, 2, "score", tmp_path / "said.jsonl", *rows(tmp_path), "--task", path)
+
+
+RAISES = [
+    ("return Reading(", "return {}['x']", "mine.py:15: read raised KeyError: 'x', on sample a-1."),
+    ("return Reading(", "return 5 or Reading(", "mine.py: read gave 5, not a Reading, on sample a-1."),
+    ("return 1.0, 1.0", "return {}['x']", "mine.py:21: the metric 'counted' raised KeyError: 'x', on sample a-1."),
+    ("return 1.0, 1.0", "return 1.0", "mine.py: the metric 'counted' gave 1.0, not a pair of numbers, on sample a-1."),
+]
+
+
+@pytest.mark.parametrize("old, new, told", RAISES, ids=[told for _, _, told in RAISES])
+def test_score_says_which_function_of_the_file_broke(capsys, tmp_path, old, new, told):
+    new += "  # " if new.endswith("]") else ""
+    tokens = ["score", tmp_path / "said.jsonl", *rows(tmp_path), "--task", own_task(tmp_path, old, new)]
+    assert told in fault(capsys, 2, *tokens)
+    if "raised" in told:
+        assert "Traceback" in ran(capsys, *tokens, "--debug")[2]
+
+
+def test_a_truth_that_a_metric_cannot_take_is_the_datas(capsys, tmp_path):
+    path = own_task(tmp_path, "return 1.0, 1.0", "raise ValueError('no number')")
+    told = fault(capsys, 3, "score", tmp_path / "said.jsonl", *rows(tmp_path), "--task", path)
+    assert "a-1 cannot be scored" in told and "mine.py:21: the metric 'counted' raised ValueError: no number" in told
+
+
+def test_a_value_error_over_a_text_is_the_files(tmp_path):
+    task = load_task(own_task(tmp_path, "return 1.0, 1.0", "return float(reading.answer.label if reading.answer else 0), 1.0"))
+    reading = task.read("much", SAMPLE, Asking())
+    with pytest.raises(TaskFault, match="the metric 'counted' raised ValueError: could not convert"):
+        task.metrics["counted"](reading, SAMPLE)
+
+
+@pytest.mark.parametrize("new, said", [("return 5", "ask gave 5, not a text"), ("return {}['x']", "mine.py:12: ask raised KeyError: 'x'")])
+def test_a_question_that_cannot_be_asked_names_its_function(tmp_path, new, said):
+    task = load_task(own_task(tmp_path, "return sample.question", new))
+    with pytest.raises(UsageError, match=said):
+        task.ask(SAMPLE, Asking())
+
+
+def test_a_reward_that_raises_stops_an_evaluation_and_is_counted_in_training(tmp_path, caplog):
+    path = own_task(tmp_path, "return 1.0\n", "return {}['x']\n")
+    sample = SAMPLE.__class__(**{**vars(SAMPLE), "task": path})
+    with pytest.raises(TaskFault, match=r"mine.py:18: the reward 'right' raised KeyError: 'x', on sample"):
+        judged([sample], [Reply("3")], Asking())
+    (rollout,) = judge(load_task(path), sample, [said("3")], Asking())
+    assert rollout.unscorable == "right: KeyError: 'x'"
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [KeyError]
+
+
+def test_a_sound_file_scores(capsys, tmp_path):
+    code, out, _ = ran(capsys, "score", tmp_path / "said.jsonl", *rows(tmp_path), "--task", own_task(tmp_path), "--json")
+    assert code == 0 and json.loads(out)["counted"] == 100.0
