@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -104,6 +105,14 @@ def test_help_of_train_lists_every_field_of_a_recipe(capsys):
 )
 def test_a_wrong_command_line_is_refused_with_the_right_one(capsys, tokens, said):
     assert said in fault(capsys, 2, *tokens)
+
+
+@pytest.mark.parametrize("command", ["baselines", "chat", "compare", "data difficulty", "demo", "evaluate", "score", "world"])
+def test_a_negative_seed_is_refused_before_any_work(capsys, command):
+    options = importlib.import_module(f"videochat_r1.commands.{command.replace(' ', '_')}").COMMAND.options
+    needed = [(name, field) for name, field in options.model_fields.items() if field.is_required()]
+    rest = [part for name, field in needed for part in (["x"] if field.json_schema_extra.get("positional") else [f"--{name}", "x"])]
+    assert fault(capsys, 2, *command.split(), *rest, "--seed", -1).startswith("--seed must be a whole number, at least 0, not -1.")
 
 
 def test_data_faults_end_with_3(capsys, tmp_path):

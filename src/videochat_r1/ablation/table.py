@@ -28,7 +28,7 @@ class WorldSize(Section):
     train: dict[str, int] = refused(dict, "training samples of each task", min_length=1)
     test: int = refused(32, "held-out samples of each task, trained on or not", ge=2)
     level: str = refused("easy", "how hard the scenes are")
-    seed: int = refused(0, "of the scenes")
+    seed: int = refused(0, "of the scenes", ge=0)
 
     @field_validator("train")
     @classmethod

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from videochat_r1.chat.config import CluesConfig
 from videochat_r1.commands.display import print_json, say
-from videochat_r1.commands.options import Command, Given, argument, option
+from videochat_r1.commands.options import Command, Given, argument, option, seed_option
 from videochat_r1.commands.policies import Greedy, PolicyOptions
 from videochat_r1.errors import DataError, EnvironmentFault, UsageError
 from videochat_r1.section import refused
@@ -36,7 +36,7 @@ class Chat(PolicyOptions):
     save: str = option("", "write every frame that was looked at as a PNG named by its second, and a sheet a look", "DIR")
     looks: TwoPass = option(TwoPass, "thinking with clues")
     rollout: Greedy = option(Greedy, "how answers are drawn")
-    seed: int = option(0, "of the draws")
+    seed: int = seed_option("of the draws")
 
 
 def run(options: Chat, out: TextIO, fields: Given) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from videochat_r1.commands.display import print_json, print_table
 from videochat_r1.commands.judging import JUDGE, judge_of
-from videochat_r1.commands.options import Command, Given, argument, option
+from videochat_r1.commands.options import Command, Given, argument, option, seed_option
 from videochat_r1.commands.sources import SourceOptions
 from videochat_r1.errors import UsageError
 
@@ -29,7 +29,7 @@ class Compare(SourceOptions):
     reading: Literal["strict", "released"] = option("strict", "files of predictions: how answers are read")
     judge: str = option("offline", f"files of predictions: {JUDGE}", "offline|FILE")
     resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0)
-    seed: int = option(0, "of the resamples and permutations")
+    seed: int = seed_option("of the resamples and permutations")
     json_: bool = option(False, "print one JSON object")
 
 

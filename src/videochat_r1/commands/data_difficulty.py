@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from videochat_r1.commands.display import print_json, print_table, say
-from videochat_r1.commands.options import Command, Given, option
+from videochat_r1.commands.options import Command, Given, option, seed_option
 from videochat_r1.commands.policies import PolicyOptions
 from videochat_r1.commands.sources import SourceOptions
 from videochat_r1.errors import DataError, Interrupted
@@ -27,7 +27,7 @@ class Difficulty(SourceOptions, PolicyOptions):
     out: str = option("difficulty.jsonl", "the file that rows are appended to", "FILE")
     rollout: RolloutConfig = option(RolloutConfig, "how completions are drawn")
     reward_deadline_s: float = option(10.0, "seconds that the rewards of a task in a .py file may take over one completion", ge=0.0)
-    seed: int = option(0, "of the draws")
+    seed: int = seed_option("of the draws")
     json_: bool = option(False, "print one JSON object")
 
 

@@ -7,7 +7,7 @@ import importlib
 from pathlib import Path
 from typing import TextIO
 
-from videochat_r1.commands.options import Command, Given, Options, option
+from videochat_r1.commands.options import Command, Given, Options, option, seed_option
 
 
 class Demo(Options):
@@ -15,7 +15,7 @@ class Demo(Options):
     a report is written. No GPU and no download of weights; minutes on two cores."""
 
     out: str = option("runs/demo", "where the run and its report go", "DIR")
-    seed: int = option(0, "of the scenes, the samples' order and every completion")
+    seed: int = seed_option("of the scenes, the samples' order and every completion")
 
 
 def run(options: Demo, out: TextIO, fields: Given) -> int:

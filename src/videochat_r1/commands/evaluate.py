@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from videochat_r1.chat.config import CluesConfig
 from videochat_r1.commands.display import figures_table, print_json, say
 from videochat_r1.commands.judging import JUDGE, judge_of, told
-from videochat_r1.commands.options import Command, Given, option
+from videochat_r1.commands.options import Command, Given, option, seed_option
 from videochat_r1.commands.policies import Greedy, PolicyOptions
 from videochat_r1.commands.sources import SourceOptions
 from videochat_r1.errors import DataError, Interrupted
@@ -43,7 +43,7 @@ class Evaluate(SourceOptions, PolicyOptions):
     looks: CluesConfig = option(CluesConfig, "thinking with clues; without --base the policy is also asked in one look, and compared")
     judge: str = option("offline", JUDGE, "offline|FILE")
     resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0)
-    seed: int = option(0, "of the draws and of the resamples")
+    seed: int = seed_option("of the draws and of the resamples")
     json_: bool = option(False, "print one JSON object")
 
 

@@ -49,6 +49,11 @@ def option(default: Any, what: str, metavar: str = "", *, many: bool = False, **
     return Field(default, description=what, json_schema_extra=extra, **bounds)
 
 
+def seed_option(what: str) -> Any:
+    """--seed N, for every command that draws: no generator takes a negative one, and some notice only when the work is done."""
+    return option(0, what, ge=0)
+
+
 def argument(what: str, metavar: str, default: Any = ...) -> Any:
     """A value that is given without a name, in its place; one with a default may be left out."""
     return Field(default, description=what, json_schema_extra={"metavar": metavar, "positional": True})

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TextIO
 
 from videochat_r1.commands.display import print_json
-from videochat_r1.commands.options import Command, Given, Options, option
+from videochat_r1.commands.options import Command, Given, Options, option, seed_option
 from videochat_r1.errors import EnvironmentFault, UsageError
 from videochat_r1.spelling import did_you_mean
 
@@ -17,7 +17,7 @@ class World(Options):
 
     out: str = option(..., "the folder to write into", "DIR", min_length=1)
     clips: int = option(200, "training scenes of each level", ge=1)
-    seed: int = option(0, "of the scenes; the same seed draws the same scenes")
+    seed: int = seed_option("of the scenes; the same seed draws the same scenes")
     levels: tuple[str, ...] = option(("easy",), "how hard, with commas between: easy, several, alike, long", "A,B,..", min_length=1)
     json_: bool = option(False, "print what was written as JSON")
 

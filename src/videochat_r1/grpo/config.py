@@ -72,7 +72,7 @@ class TrainConfig(Section):
     token_budget: int = warned(
         16384, "tokens, prompts included, in one forward and backward pass; the gradient does not depend on it", ge=1
     )
-    seed: int = refused(0, "of the samples' order and of every completion")
+    seed: int = refused(0, "of the samples' order and of every completion", ge=0)
     order: Literal["mixed", "easy_first"] = refused(
         "mixed", "samples of each epoch in random order, or from easy to hard (a curriculum; needs data.difficulty)"
     )
