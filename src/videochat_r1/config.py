@@ -273,6 +273,8 @@ def require_known(recipe: Recipe, place: Callable[[checking.Path], str]) -> None
             if not os.path.isfile(name):
                 mend = "Give a Python file, or a name of the package's own."
                 raise UsageError(f"{place(path)}{checking.dotted(path)}: no file {name}.", mend)
+            if kind == "tasks":
+                load_task(name)  # before an hour is spent on what it is needed for
         elif name and name not in (known := plugins.names(kind)):
             raise UsageError(f"{place(path)}{checking.dotted(path)}: nothing is named {name!r}.", plugins.nearest(name, known))
     own = {short_name(source.task): source.task for source in (*recipe.data, *recipe.test) if source.task.endswith(".py")}

@@ -72,6 +72,20 @@ BROKEN = [
 def test_a_file_that_holds_no_task_is_refused(capsys, tmp_path, old, new, told):
     path = own_task(tmp_path, old, new)
     assert told in fault(capsys, 2, "score", tmp_path / "said.jsonl", *rows(tmp_path), "--task", path)
+    assert told in fault(capsys, 2, "data", "check", *rows(tmp_path), "--task", path)
+
+
+def test_a_check_of_the_data_opens_the_tasks_file(capsys, tmp_path):
+    assert "No file none.py" in fault(capsys, 2, "data", "check", *rows(tmp_path), "--task", "none.py")
+    assert ran(capsys, "data", "check", *rows(tmp_path), "--task", own_task(tmp_path))[0] == 0
+
+
+def test_a_recipe_that_names_a_broken_file_is_refused_before_anything_is_loaded(capsys, tmp_path):
+    own_task(tmp_path, "TASK = Task(", "import nosuchmod")
+    rows(tmp_path)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('[policy]\npath = "nowhere"\n[[data]]\nname = "jsonl"\nannotations = "rows.jsonl"\ntask = "mine.py"\n')
+    assert "mine.py:26: the file cannot be loaded: " in fault(capsys, 2, "train", recipe, "--dry-run")
 
 
 RAISES = [

@@ -7,6 +7,7 @@ from typing import Literal
 from videochat_r1.commands.options import Options, option
 from videochat_r1.datasets.base.defects import Action
 from videochat_r1.datasets.base.source import DataSource
+from videochat_r1.tasks.base import load_task
 
 
 class SourceOptions(Options):
@@ -28,8 +29,12 @@ class SourceOptions(Options):
     on_defect: dict[str, Action] = option(dict, "what is done about a kind of defect: keep, clip, swap, drop or refuse")
 
     def source(self) -> DataSource:
-        """The data set as the readers take it. Raises UsageError for a defect that cannot be treated so."""
-        return source_of(self.dataset, self.annotations, self)
+        """The data set as the readers take it. Raises UsageError for a defect that cannot be treated so, and for a file of the user's own
+        that holds no task."""
+        source = source_of(self.dataset, self.annotations, self)
+        if self.task.endswith(".py"):
+            load_task(self.task)
+        return source
 
     def training_source(self, annotations: str) -> DataSource:
         """Another file of the same data set, read as training data."""
