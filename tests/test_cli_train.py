@@ -196,6 +196,12 @@ def test_where_answers_cannot_be_kept_is_said_before_any_is_given(model, world, 
     assert "cannot be made" in fault(capsys, 4, "evaluate", "--policy", "/none", *where)
 
 
+def test_what_fits_the_constant_answers_is_read_before_any_is_given(world, tmp_path, capsys):
+    where = ("--dataset", "jsonl", "--annotations", world / "test.jsonl", "--videos", world / "videos")
+    said = fault(capsys, 3, "evaluate", "--policy", tmp_path / "no model", *where, "--train", tmp_path / "nowhere.jsonl")
+    assert "nowhere.jsonl" in said
+
+
 def test_evaluate_takes_the_adapter_that_train_left(trained, world, capsys):
     where = ("--dataset", "jsonl", "--annotations", world / "test.jsonl", "--videos", world / "videos", "--limit", 1)
     code, out, err = ran(capsys, "evaluate", "--policy", trained[1] / "policy", *where, *VIDEO, "--rollout.max-tokens", 4)

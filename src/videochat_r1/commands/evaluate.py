@@ -66,10 +66,11 @@ def run(options: Evaluate, out: TextIO, fields: Given) -> int:
             if processes.is_first and (line := defects_line(loaded.defects)):
                 say(line)
             require_different_ids(loaded.samples)
+            train = read_samples(options.training_source(options.train)).samples if options.train else []
             answered, loader = _answers(asked, loaded.samples, processes)
         if not processes.is_first:
             return 0
-        record = _record(asked, source, loaded.samples, answered)
+        record = _record(asked, source, loaded.samples, train, answered)
         if options.out:
             _keep(Path(options.out), asked, record, loaded.samples, loader)
         _show(options, record, out)
@@ -191,15 +192,15 @@ def _device(name: str, processes: Processes) -> str:
     return name
 
 
-def _record(options: Evaluate, source: DataSource, samples: list[Sample], answered: dict[str, list[Answered]]) -> Record:
-    from videochat_r1.datasets.base.reading import read_samples
+def _record(
+    options: Evaluate, source: DataSource, samples: list[Sample], train: list[Sample], answered: dict[str, list[Answered]]
+) -> Record:
     from videochat_r1.evaluation.baselines import baselines
     from videochat_r1.evaluation.compare import compare, scored
     from videochat_r1.evaluation.evaluate import results
     from videochat_r1.evaluation.published import published
     from videochat_r1.evaluation.record import Record
 
-    train = read_samples(options.training_source(options.train)).samples if options.train else []
     found = {model: results(own, resamples=options.resamples, seed=options.seed) for model, own in answered.items()}
     compared: dict[str, Any] = {}
     if "base" in answered:
