@@ -208,6 +208,16 @@ def test_an_adapter_is_loaded_by_its_path(family, tmp_path, monkeypatch):
 
     with pytest.raises(UsageError, match="has rank 4"):
         load_policy(local(tmp_path / "adapter", lora_rank=8), keep_reference=False)
+    for name, content in [
+        ("adapter_model.safetensors", (tmp_path / "adapter/adapter_model.safetensors").read_bytes()[:-1000]),
+        ("adapter_model.safetensors", b""),
+        ("adapter_config.json", json.dumps({"base_model_name_or_path": str(tmp_path / "base"), "peft_type": "LOWRANK"}).encode()),
+    ]:
+        cut = shutil.copytree(tmp_path / "adapter", tmp_path / "cut", dirs_exist_ok=True)
+        (cut / name).write_bytes(content)
+        with pytest.raises(EnvironmentFault, match="The adapter in .*cut cannot be read: ") as caught:
+            load_policy(local(cut), keep_reference=False)
+        assert caught.value.mend
     shutil.rmtree(tmp_path / "base")
     with pytest.raises(EnvironmentFault, match="was trained on"):
         load_policy(local(tmp_path / "adapter"), keep_reference=False)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from videochat_r1.errors import EnvironmentFault, UsageError
-from videochat_r1.plugins import nearest
+from videochat_r1.plugins import nearest, said
 from videochat_r1.policy import adapter, fused
 from videochat_r1.policy.config import PolicyConfig
 from videochat_r1.policy.families.base import VisionFeatures
@@ -264,13 +264,19 @@ def add_adapter(model: Any, config: PolicyConfig, seed: int, *, base_path: str |
 
 def _with_adapter_of(folder: Path, model: Any, config: PolicyConfig) -> Any:
     from peft import PeftModel
+    from safetensors import SafetensorError
 
     if not (folder / "adapter_model.safetensors").is_file():
         raise EnvironmentFault(
             f"{folder} has no adapter_model.safetensors.", "Only safetensors are read: save the adapter again with safe_serialization."
         )
-    with _peft_among_its_versions():
-        adapted = PeftModel.from_pretrained(model, folder, is_trainable=config.lora_rank > 0, local_files_only=True, use_safetensors=True)
+    try:
+        with _peft_among_its_versions():
+            adapted = PeftModel.from_pretrained(
+                model, folder, is_trainable=config.lora_rank > 0, local_files_only=True, use_safetensors=True
+            )
+    except (OSError, SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as fault:
+        raise EnvironmentFault(f"The adapter in {folder} cannot be read: {said(fault)}.", "Copy the folder again.") from fault
     rank = getattr(adapted.peft_config["default"], "r", 0)
     if not config.lora_rank:
         return adapted.merge_and_unload()
