@@ -13,7 +13,7 @@ from tests.tiny import FAMILIES, tiny_clip, tiny_completion, tiny_policy, tiny_p
 from videochat_r1.errors import EnvironmentFault, UsageError
 from videochat_r1.policy.logprobs import logprobs
 from videochat_r1.policy.model import PolicyConfig, load_policy
-from videochat_r1.policy.processing import load_processing
+from videochat_r1.policy.processing import load_processing, model_folder
 from videochat_r1.section import Section
 
 
@@ -285,6 +285,21 @@ def test_what_cannot_be_loaded_is_named_with_its_mend(tmp_path, monkeypatch):
         load_policy(local(whole, lora_rank=2, lora_targets=("q_pro",)), keep_reference=False)
     with pytest.raises(UsageError, match="no device"):
         load_policy(PolicyConfig(path=str(whole), device="gpu0"), keep_reference=False)
+
+
+def test_a_mistyped_folder_is_no_name_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.setattr("socket.socket.connect", lambda *args: pytest.fail("a path is looked for on the network"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo/policy").mkdir(parents=True)
+    (tmp_path / "demo/notes.txt").touch()
+    for path in ("demo/polcy", "./demo/polcy", str(tmp_path / "demo/polcy")):
+        with pytest.raises(UsageError, match="No model folder at .*polcy") as caught:
+            model_folder(path)
+        assert caught.value.mend == f"Did you mean {Path(path).parent / 'policy'}?"
+    for path in ("demo/Qwen2.5-VL", "demo/notes.tx"):
+        with pytest.raises(UsageError, match="demo is a folder here; for a model of that name on the hub"):
+            model_folder(path)
 
 
 def test_what_may_be_sampled():

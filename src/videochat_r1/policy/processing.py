@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from videochat_r1.errors import EnvironmentFault, UsageError
 from videochat_r1.policy.families.base import Family, family_of
+from videochat_r1.spelling import near
 
 if TYPE_CHECKING:
     from videochat_r1.video.resize import Geometry
@@ -120,23 +121,26 @@ def model_folder(path: str, *, weights: bool = False) -> Path:
     """The local folder of a model, with its weights only where they are asked for.
 
     A folder is taken as it is and nothing is looked for elsewhere; a name on the hub ("owner/model") is taken from the local cache, and
-    downloaded only where it is not whole there and HF_HUB_OFFLINE is not set. Raises UsageError where there is neither folder nor such a
-    name, and EnvironmentFault where the hub cannot give it."""
+    downloaded only where it is not whole there, HF_HUB_OFFLINE is not set, and no folder here has the name of its owner: then it is a
+    path. Raises UsageError where there is neither folder nor such a name, and EnvironmentFault where the hub cannot give it."""
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder
     if not HUB_NAME.fullmatch(path) or folder.exists():
         mend = "Give a folder with config.json, or a name on the Hugging Face hub such as Qwen/Qwen2.5-VL-3B-Instruct."
-        raise UsageError(f"No model folder at {path!r}.", mend)
+        raise UsageError(f"No model folder at {path!r}.", _beside(folder) or mend)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(path, local_files_only=True))
-        if _is_whole(folder, weights):
-            return folder
+        cached = Path(snapshot_download(path, local_files_only=True))
+        if _is_whole(cached, weights):
+            return cached
     except LocalEntryNotFoundError:
         pass
+    if folder.parent.is_dir():
+        mend = f"{folder.parent} is a folder here; for a model of that name on the hub start where there is none."
+        raise UsageError(f"No model folder at {path!r}.", _beside(folder) or mend)
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
         mend = f"Download it where there is a network (hf download {path}), or unset HF_HUB_OFFLINE."
         raise EnvironmentFault(f"{path} is no folder here, not whole in the local cache, and HF_HUB_OFFLINE is set.", mend)
@@ -146,6 +150,16 @@ def model_folder(path: str, *, weights: bool = False) -> Path:
         raise EnvironmentFault(
             f"The hub gave no {path}: {type(fault).__name__}.", "Check name and network, or give a local folder."
         ) from fault
+
+
+def _beside(folder: Path) -> str:
+    """A sentence that names the folders beside it that a slip of the fingers makes of it; "" where there are none."""
+    try:
+        names = [entry.name for entry in folder.parent.iterdir() if entry.is_dir()]
+    except OSError:
+        return ""
+    close = near(folder.name, names)
+    return f"Did you mean {' or '.join(str(folder.parent / name) for name in close)}?" if close else ""
 
 
 def _is_whole(folder: Path, weights: bool) -> bool:
