@@ -115,6 +115,10 @@ def test_a_negative_seed_is_refused_before_any_work(capsys, command):
     assert fault(capsys, 2, *command.split(), *rest, "--seed", -1).startswith("--seed must be a whole number, at least 0, not -1.")
 
 
+def test_a_negative_seed_among_several_is_refused_too(capsys, tmp_path):
+    assert "a seed is at least 0" in fault(capsys, 2, "ablate", "--seeds", "0,-1", "--out", tmp_path / "out")
+
+
 def test_data_faults_end_with_3(capsys, tmp_path):
     assert "none.jsonl" in fault(capsys, 3, "baselines", "--dataset", "jsonl", "--annotations", tmp_path / "none.jsonl")
     (tmp_path / "bad.jsonl").write_text('{"id": "a"')

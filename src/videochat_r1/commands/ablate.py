@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from pydantic import field_validator
+
 from videochat_r1.commands.display import finite, print_json, say
 from videochat_r1.commands.options import Command, Given, Options, argument, option
 from videochat_r1.errors import DataError, Interrupted
@@ -30,6 +32,13 @@ class Ablate(Options):
     markdown: str = option("", "only write the page of the results that are in --out to this file, its figure beside it", "FILE")
     resamples: int = option(1000, "bootstrap resamples of the intervals over videos", ge=0)
     json_: bool = option(False, "print the whole table as one JSON object")
+
+    @field_validator("seeds")
+    @classmethod
+    def _none_is_negative(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if any(seed < 0 for seed in seeds):
+            raise ValueError("a seed is at least 0")
+        return seeds
 
 
 def run(options: Ablate, out: TextIO, fields: Given) -> int:
