@@ -239,6 +239,14 @@ def test_a_dry_run_writes_nothing_and_loads_no_weights(world, tmp_path, capsys):
     assert "tokenizer of its own" in fault_after_output(capsys, "train", recipe, "--dry-run", "--tokenizer", tmp_path)
 
 
+def test_a_dry_run_without_its_data_says_so_beside_the_output(world, model, tmp_path, capsys):
+    recipe = tiny_recipe(tmp_path, world, model)
+    code, out, err = ran(capsys, "train", recipe, "--dry-run", "--data.0.annotations", tmp_path / "nowhere.jsonl")
+    assert code == 0 and "activations" in out
+    [line] = [line for line in err.splitlines() if "nowhere.jsonl" in line]
+    assert line.startswith("data.0 (jsonl) was not read")
+
+
 def fault_after_output(capsys, *tokens):
     code, _, err = ran(capsys, *tokens)
     assert code == 2

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
+from videochat_r1.commands.display import say
 from videochat_r1.commands.prompt_walk import Planner, PromptCounts, processing_of, walk
 from videochat_r1.config import Recipe, recipe_toml
 from videochat_r1.errors import UserFault
@@ -75,6 +76,7 @@ def _print_samples(recipe: Recipe, sources: Sequence[Source], out: TextIO) -> in
     for index, source in enumerate(sources):
         if source.loaded is None:
             out.write(f"data.{index} ({source.name}): not read. {source.fault}\n")
+            say(f"data.{index} ({source.name}) was not read, a run would stop here: {source.fault}")
             continue
         tasks = Counter(sample.task for sample in source.loaded.samples)
         defects = source.loaded.defects
