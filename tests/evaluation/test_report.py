@@ -482,6 +482,20 @@ def test_live_counts_time_left_from_the_steps_it_saw_itself() -> None:
     assert live.seconds_left == pytest.approx(37 * 3.0)
 
 
+@pytest.mark.parametrize("before", [0, 5], ids=["from the start", "gone on with"])
+def test_live_tells_no_pace_before_something_was_counted(before: int) -> None:
+    stream, clock = io.StringIO(), Ticks()
+    live = Live(9, unit="samples", every_s=0.0, console=Console(file=stream, force_terminal=False, width=80), clock=clock)
+    clock.now += 1e-5
+    live.on_count(before)
+    live.on_count(before + 1)  # at the same tick of the clock
+    clock.now += 4.0
+    live.on_count(before + 2)
+    first, second, third = stream.getvalue().splitlines()
+    assert first.split() == ["Training", f"{before}/9"] and second.split() == ["Training", f"{before + 1}/9"]
+    assert third.endswith(f"  30.0 samples/min, {(7 - before) * 2} s left")
+
+
 def test_live_leaves_loading_out_of_the_pace() -> None:
     clock = Ticks()
     live = Live(11, console=Console(file=io.StringIO(), force_terminal=False), clock=clock)

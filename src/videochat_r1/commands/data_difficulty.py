@@ -81,7 +81,7 @@ def _measured(options: Difficulty, samples: list[Sample]) -> list[dict[str, Any]
     policy = load_policy(PolicyConfig(path=options.policy, device=options.device, dtype=options.dtype), keep_reference=False)
     engine = make_engine(options.rollout.engine, policy)
     loader = ClipLoader(options.video, policy.geometry)
-    with Live(len(samples), title="Measuring") as live:
+    with Live(len(samples), title="Measuring", unit="samples") as live:
         return measure(
             policy,
             engine,
@@ -94,7 +94,7 @@ def _measured(options: Difficulty, samples: list[Sample]) -> list[dict[str, Any]
             group_size=options.group_size,
             seed=options.seed,
             deadline_s=options.reward_deadline_s,
-            on_measured=lambda done: live.on_step({"step": done}),
+            on_measured=live.on_count,
         )
 
 

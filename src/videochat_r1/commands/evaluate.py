@@ -147,9 +147,7 @@ def _answers_of(model: str, path: str, options: Evaluate, samples: list[Sample],
         def on_answered(count: int) -> None:
             nonlocal done
             if live is not None:
-                if done == 0 and live.first_step is None:
-                    live.begin(count)
-                live.on_step({"step": count})
+                live.on_count(count)
             done = count
 
         try:

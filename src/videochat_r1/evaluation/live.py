@@ -75,6 +75,12 @@ class Live:
         self.step = self.first_step = step
         self.recent.append((self.clock(), step, {}))
 
+    def on_count(self, done: int) -> None:
+        """So many are done by now. What the first call finds was done before, or nothing was: it tells no pace."""
+        if self.first_step is None:
+            self.begin(done)
+        self.on_step({"step": done})
+
     def on_step(self, row: Mapping[str, Any]) -> None:
         """Take one row of metrics.jsonl; without a "step" it is the next one."""
         now_s = self.clock()
@@ -92,9 +98,10 @@ class Live:
 
     @property
     def seconds_per_step(self) -> float | None:
-        """Mean over the recent steps."""
+        """Mean over the recent steps; None before one took a time that the clock can tell."""
         steps = self.recent[-1][1] - self.recent[0][1] if self.recent else 0
-        return (self.recent[-1][0] - self.recent[0][0]) / steps if steps > 0 else None
+        spent_s = self.recent[-1][0] - self.recent[0][0] if self.recent else 0.0
+        return spent_s / steps if steps > 0 and spent_s > 0 else None
 
     @property
     def seconds_left(self) -> float | None:
@@ -124,7 +131,7 @@ class Live:
     def speed_text(self) -> str:
         """Steps (or whatever the unit is) a minute, tokens a second, time left; what is not known yet is left out."""
         parts = []
-        if (pace := self.seconds_per_step) is not None and pace > 0:
+        if (pace := self.seconds_per_step) is not None:
             parts.append(f"{60 / pace:.1f} {self.unit}/min")
         if (tokens := self.tokens_per_second) is not None:
             parts.append(f"{tokens:,.0f} tokens/s")
