@@ -7,6 +7,7 @@ from math import comb
 
 import numpy as np
 import pytest
+from tests.command_line import ran
 
 from videochat_r1.errors import DataError
 from videochat_r1.evaluation.compare import READABLE, ScoredSample, compare, mcnemar, read_scores
@@ -85,3 +86,38 @@ def test_a_damaged_file_of_scores_is_told_by_its_line(tmp_path):
         read_scores(path)
     path.write_text(json.dumps(row) + "\n")
     assert read_scores(path)["a"].metrics == {"accuracy": (1.0, 1.0), READABLE: (1.0, 1.0)}
+
+
+def test_what_neither_answered_and_what_no_sample_asked_is_told(tmp_path, capsys):
+    world = tmp_path / "world"
+    world.mkdir()
+    rows = [
+        {
+            "id": f"q{n}",
+            "task": "video_qa",
+            "video": f"{n}.mp4",
+            "question": "Which?",
+            "options": ["(A) a", "(B) b"],
+            "answer": {"choice": "A"},
+        }
+        for n in range(5)
+    ]
+    (world / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    answered = {name: {row["id"]: "<answer>A</answer>" for row in rows} for name in "ab"}
+    files = {name: tmp_path / f"{name}.jsonl" for name in answered}
+
+    def compared():
+        for name, file in files.items():
+            file.write_text("".join(json.dumps({"id": id_, "output": text}) + "\n" for id_, text in answered[name].items()))
+        code, out, err = ran(capsys, "compare", *files.values(), "--dataset", "jsonl", "--annotations", world / "test.jsonl", "--json")
+        assert code == 0, err
+        return json.loads(out)["tasks"]["video_qa"]["n"], err.splitlines()
+
+    assert compared() == (5, [])
+    for outputs in answered.values():
+        del outputs["q1"], outputs["q3"]
+    answered["b"]["q9"] = "<answer>B</answer>"
+    count, [unknown, neither] = compared()
+    assert count == 3
+    assert "1 of 4 predictions have an id that no sample has, the first 'q9'" in unknown and str(files["b"]) in unknown
+    assert "2 of 5 samples" in neither and "in neither, 'q1' the first" in neither and "`score` counts them as wrong" in neither

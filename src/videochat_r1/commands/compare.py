@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from videochat_r1.commands.display import print_json, print_table
+from videochat_r1.commands.display import print_json, print_table, say
 from videochat_r1.commands.judging import JUDGE, judge_of
 from videochat_r1.commands.options import Command, Given, argument, option, seed_option
 from videochat_r1.commands.sources import SourceOptions
@@ -13,6 +14,7 @@ from videochat_r1.errors import UsageError
 
 if TYPE_CHECKING:
     from videochat_r1.evaluation.compare import Scored
+    from videochat_r1.types import Sample
 
 
 class Compare(SourceOptions):
@@ -34,12 +36,21 @@ class Compare(SourceOptions):
 
 
 def run(options: Compare, out: TextIO, fields: Given) -> int:
+    from videochat_r1.datasets.base.reading import read_samples
     from videochat_r1.evaluation.compare import compare
     from videochat_r1.judge import using
 
-    with using(judge_of(options.judge)):
-        a, b = (_scored(options, path) for path in (options.a, options.b))
     names = (options.a, options.b)
+    of_predictions = [_is_predictions(options, path) for path in names]
+    with using(judge_of(options.judge)):
+        truth = read_samples(options.source()).samples if any(of_predictions) else []
+        a, b = (
+            _scored(options, path, truth if is_predictions else None) for path, is_predictions in zip(names, of_predictions, strict=True)
+        )
+    neither = [sample.id for sample in truth if sample.id not in a and sample.id not in b]
+    if neither and (a or b):
+        what = f"{len(neither):,} of {len(truth):,} samples of {options.annotations} are answered in neither, {neither[0]!r} the first"
+        say(f"{what}: they are left out here, where `score` counts them as wrong.")
     found = compare(a, b, names=names, common=options.common, resamples=options.resamples, seed=options.seed)
     if options.json_:
         print_json({"a": options.a, "b": options.b, "tasks": found}, out)
@@ -64,29 +75,36 @@ def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _scored(options: Compare, path: str) -> Scored:
-    """An evaluation's folder from its own scores; a file of predictions against the data set."""
-    from videochat_r1.evaluation.compare import read_scores, scored
-
+def _is_predictions(options: Compare, path: str) -> bool:
+    """Whether it is a file of predictions and not an evaluation's folder. Raises UsageError where it is neither, or has no truth."""
     wanted = "Give a folder that `evaluate --out` wrote, or a file of predictions."
     if not Path(path).exists():
         raise UsageError(f"There is no {path}.", wanted)
     if Path(path).is_dir():
         if not (Path(path) / "scores.jsonl").is_file():
             raise UsageError(f"{path} is no folder of an evaluation: it has no scores.jsonl.", wanted)
-        return read_scores(Path(path) / "scores.jsonl")
+        return False
     if not options.dataset or not options.annotations:
         mend = "Add --dataset and --annotations, or give folders that `evaluate --out` wrote."
         raise UsageError(f"{path} is no folder of an evaluation; predictions are scored against a data set.", mend)
-    from videochat_r1.datasets.base.reading import read_samples
+    return True
+
+
+def _scored(options: Compare, path: str, truth: Sequence[Sample] | None) -> Scored:
+    """An evaluation's folder from its own scores; a file of predictions against the truth, those of its samples that are answered."""
+    from videochat_r1.evaluation.compare import read_scores, scored
+
+    if truth is None:
+        return read_scores(Path(path) / "scores.jsonl")
     from videochat_r1.evaluation.score import MISSING, read_outputs, read_predictions
     from videochat_r1.tasks.base import Asking, consulted
 
     outputs = read_predictions(Path(path))
-    samples = read_samples(options.source()).samples
-    readings = read_outputs(samples, outputs, Asking(thinking=options.thinking, reading=options.reading))
-    readings = consulted(list(zip(readings, samples, strict=True)), precision=True)
-    pairs = [(sample, reading) for sample, reading in zip(samples, readings, strict=True) if reading is not MISSING]
+    readings = read_outputs(truth, outputs, Asking(thinking=options.thinking, reading=options.reading))
+    readings = consulted(list(zip(readings, truth, strict=True)), precision=True)
+    pairs = [(sample, reading) for sample, reading in zip(truth, readings, strict=True) if reading is not MISSING]
+    if pairs and (unknown := sorted(outputs.keys() - {sample.id for sample in truth})):
+        say(f"{path}: {len(unknown):,} of {len(outputs):,} predictions have an id that no sample has, the first {unknown[0]!r}.")
     return scored([sample for sample, _ in pairs], [reading for _, reading in pairs])
 
 
