@@ -107,7 +107,7 @@ def _run(tokens: list[str], out: TextIO) -> int:
     if asks_help:
         out.write(usage(words, command, recipe))
         return 0
-    options, fields = parse(command.options, tokens[len(words.split()) :], recipe)
+    options, fields = parse(command.options, tokens[len(words.split()) :], recipe, helped_by=f"videochat-r1 {words} --help")
     return command.run(options, out, fields)
 
 

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from videochat_r1 import checking
 from videochat_r1.config import value_of
 from videochat_r1.errors import UsageError
-from videochat_r1.spelling import did_you_mean
+from videochat_r1.spelling import did_you_mean, near
 
 METAVARS: dict[Any, str] = {int: "N", float: "X", str: "TEXT"}
 Given = list[tuple[str, str | None]]
@@ -59,8 +59,10 @@ def argument(what: str, metavar: str, default: Any = ...) -> Any:
     return Field(default, description=what, json_schema_extra={"metavar": metavar, "positional": True})
 
 
-def parse(model: type[Chosen], tokens: Sequence[str], recipe: type[BaseModel] | None = None) -> tuple[Chosen, Given]:
-    """A command's options, and the recipe's fields that stand among them, unjudged.
+def parse(
+    model: type[Chosen], tokens: Sequence[str], recipe: type[BaseModel] | None = None, *, helped_by: str = ""
+) -> tuple[Chosen, Given]:
+    """A command's options, and the recipe's fields that stand among them, unjudged. helped_by: the command line that lists them all.
 
     Raises UsageError for an option that there is none of, or that is given twice, a value that does not fit, and what is missing."""
     values: dict[str, Any] = {}
@@ -85,7 +87,10 @@ def parse(model: type[Chosen], tokens: Sequence[str], recipe: type[BaseModel] | 
             path, is_off = _find(model, "--" + name.removeprefix("--no-")), name.startswith("--no-")
             field = checking.field_at(model, path) if path else None
             if path is None or field is None or not is_off or field.annotation is not bool:
-                raise UsageError(f"There is no option {name}.", did_you_mean(name.removeprefix("--"), _names(model, recipe), "--{}"))
+                word, known = name.removeprefix("--"), _names(model, recipe)
+                is_listed_there = helped_by and not near(word, known)
+                mend = f"`{helped_by}` lists them." if is_listed_there else did_you_mean(word, known, "--{}")
+                raise UsageError(f"There is no option {name}.", mend)
         value = "false" if is_off else attached if equals else _next(waiting, field)
         key = checking.dotted(path) if path else name.replace("-", "_")
         if key in seen:
