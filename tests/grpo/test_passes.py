@@ -29,7 +29,7 @@ def test_a_step_makes_these_passes_and_no_other(tmp_path, grpo, expected):
         layout = kwargs["layout"]
         if isinstance(layout, SharedRow):
             graph = torch.is_grad_enabled()
-            adapter_is_on = not any(layer.disable_adapters for layer in policy._adapter_layers())
+            adapter_is_on = not any(layer.disable_adapters for layer in policy._adapter_layers)
             assert graph == adapter_is_on  # the reference is the same pass with the adapter off, and without a graph
             passes.append("policy" if graph else "reference")
             rows.append(layout.places)
