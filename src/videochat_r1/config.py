@@ -97,13 +97,18 @@ def read_recipe(path: str | Path, overrides: Iterable[tuple[str, str | None]] = 
     for option, value in overrides:
         given[_override(values, option, value)] = option
 
+    def called(at: checking.Path) -> str:
+        return given.get(at) or checking.dotted(at)
+
     def place(at: checking.Path) -> str:
+        if at in given:
+            return ""  # its name says where it stands
         option = next((option for own, option in given.items() if at and own[: len(at)] == at), None)
         line = line_of(text, at)
         return f"{option}: " if option else f"{path}:{line}: " if line else f"{path}: "
 
-    recipe = checking.checked(Recipe, values, place)
-    require_known(recipe, place)
+    recipe = checking.checked(Recipe, values, place, called)
+    require_known(recipe, place, called)
     return recipe
 
 
@@ -262,8 +267,8 @@ def _number(text: str) -> Any:
     return value if isinstance(value, int | float | list) and not isinstance(value, bool) else text
 
 
-def require_known(recipe: Recipe, place: Callable[[checking.Path], str]) -> None:
-    """Names of data sets, tasks and engines, before anything is loaded."""
+def require_known(recipe: Recipe, place: Callable[[checking.Path], str], called: Callable[[checking.Path], str] = checking.dotted) -> None:
+    """Names of data sets, tasks and engines, before anything is loaded. place, called: as in checking.checked."""
     used: list[tuple[checking.Path, str, str]] = [(("rollout", "engine"), "rollout", recipe.rollout.engine)]
     for kind in ("data", "test"):
         for index, source in enumerate(getattr(recipe, kind)):
@@ -272,18 +277,18 @@ def require_known(recipe: Recipe, place: Callable[[checking.Path], str]) -> None
         if name.endswith(".py"):
             if not os.path.isfile(name):
                 mend = "Give a Python file, or a name of the package's own."
-                raise UsageError(f"{place(path)}{checking.dotted(path)}: no file {name}.", mend)
+                raise UsageError(f"{place(path)}{called(path)}: no file {name}.", mend)
             if kind == "tasks":
                 load_task(name)  # before an hour is spent on what it is needed for
         elif name and name not in (known := plugins.names(kind)):
-            raise UsageError(f"{place(path)}{checking.dotted(path)}: nothing is named {name!r}.", plugins.nearest(name, known))
+            raise UsageError(f"{place(path)}{called(path)}: nothing is named {name!r}.", plugins.nearest(name, known))
     own = {short_name(source.task): source.task for source in (*recipe.data, *recipe.test) if source.task.endswith(".py")}
     for name in recipe.asking.rewards:
         at: checking.Path = ("asking", "rewards", name)
         if name not in own and name not in (known := plugins.names("tasks")):
             mend = plugins.nearest(name, sorted({*known, *own}))
-            raise UsageError(f"{place(at)}{checking.dotted(at)}: no task is named {name!r}.", mend)
+            raise UsageError(f"{place(at)}{called(at)}: no task is named {name!r}.", mend)
         try:
             chosen_rewards(load_task(own.get(name, name)), name, recipe.asking)
         except UsageError as fault:
-            raise UsageError(f"{place(at)}{fault.what}", fault.mend) from None
+            raise UsageError(f"{place(at)}{called(at)}{fault.what.removeprefix(checking.dotted(at))}", fault.mend) from None
