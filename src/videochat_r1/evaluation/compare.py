@@ -2,7 +2,8 @@
 
 Each metric's difference has a 95 % interval by paired bootstrap over videos, and a two-sided p by permutation: were the two policies alike,
 the answers about any video could change sides. Questions about one video stand or fall together in both. For a metric that is 0 or 1 for
-each sample McNemar's exact test (McNemar 1947) stands beside it; it takes samples for independent."""
+each sample McNemar's exact test (McNemar 1947) stands beside it; it takes samples for independent. Figures that are made of others, such as
+an F1 of two means, are made anew of every resample and permutation."""
 
 from __future__ import annotations
 
@@ -17,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from videochat_r1.errors import DataError
+from videochat_r1.errors import DataError, UsageError
 from videochat_r1.evaluation.answers_file import content_of
 from videochat_r1.evaluation.figures import INTERVAL, by_video, resampled, shares
-from videochat_r1.tasks.base import load_task
+from videochat_r1.tasks.base import Derived, load_task
 from videochat_r1.types import Reading, Sample
 
 READABLE = "readable"
@@ -83,7 +84,18 @@ def compare(
     by_task: dict[str, list[str]] = {}
     for name in ids:
         by_task.setdefault(a[name].task, []).append(name)
-    return {task: _compared([a[name] for name in own], [b[name] for name in own], resamples, seed) for task, own in by_task.items()}
+    return {
+        task: _compared([a[name] for name in own], [b[name] for name in own], _derived_of(task), resamples, seed)
+        for task, own in by_task.items()
+    }
+
+
+def _derived_of(task: str) -> Mapping[str, Derived]:
+    """A task's figures that are made of others; none of a task file that is no longer there."""
+    try:
+        return load_task(task).derived
+    except UsageError:
+        return {}
 
 
 def _same_samples(a: Scored, b: Scored, names: tuple[str, str], common: bool) -> list[str]:
@@ -102,39 +114,57 @@ def _same_samples(a: Scored, b: Scored, names: tuple[str, str], common: bool) ->
     return both
 
 
-def _compared(a: Sequence[ScoredSample], b: Sequence[ScoredSample], resamples: int, seed: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Figures:
+    """How the figures of one policy follow from its metrics' sums: each metric's mean, then those that are made of means."""
+
+    derived: Sequence[tuple[Derived, Sequence[int]]]  # and the places of what each is made of
+
+    def __call__(self, sums_RM2: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(R, M + derived) per cent; NaN where a figure has no sample."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means_RM = 100.0 * sums_RM2[..., 0] / sums_RM2[..., 1]
+        made = [np.array([one.combine(*row) for row in means_RM[:, list(places)].tolist()]) for one, places in self.derived]
+        return np.concatenate([means_RM, *(column_R[:, None] for column_R in made)], 1)
+
+
+def _compared(
+    a: Sequence[ScoredSample], b: Sequence[ScoredSample], derived: Mapping[str, Derived], resamples: int, seed: int
+) -> dict[str, Any]:
     metrics = [name for name in a[0].metrics if all(name in one.metrics for one in (*a, *b))]
     videos = [one.video for one in a]
     a_NM2 = np.array([[one.metrics[name] for name in metrics] for one in a])
     b_NM2 = np.array([[one.metrics[name] for name in metrics] for one in b])
     both_VP2 = by_video(np.concatenate([a_NM2, b_NM2], 1), videos)  # P: the metrics of a, then those of b
     count = len(metrics)
-    differences_RM = _difference(resampled(both_VP2, resamples, seed), count) if resamples else np.zeros((0, count))
+    known = {name: one for name, one in derived.items() if all(part in metrics for part in one.of)}
+    figures = Figures([(one, [metrics.index(part) for part in one.of]) for one in known.values()])
     totals_P2 = both_VP2.sum(0)
-    observed_M = _difference(totals_P2[None], count)[0]
-    p_M = _permutation(both_VP2, observed_M, count, seed)
+    of_a, of_b = (figures(part[None])[0] for part in (totals_P2[:count], totals_P2[count:]))
+    observed_M = of_a - of_b
+    differences_RM = _difference(resampled(both_VP2, resamples, seed), count, figures) if resamples else np.zeros((0, len(observed_M)))
+    p_M = _permutation(both_VP2, observed_M, count, figures, seed)
     found: dict[str, Any] = {}
-    for place, name in enumerate(metrics):
-        (a_sum, a_of), (b_sum, b_of) = totals_P2[place], totals_P2[count + place]
-        if a_of == 0.0 or b_of == 0.0:
+    for place, name in enumerate((*metrics, *known)):
+        if not np.isfinite(observed_M[place]):
             continue
-        entry: dict[str, Any] = {"a": float(100 * a_sum / a_of), "b": float(100 * b_sum / b_of), "difference": float(observed_M[place])}
+        entry: dict[str, Any] = {"a": float(of_a[place]), "b": float(of_b[place]), "difference": float(observed_M[place])}
         drawn = differences_RM[:, place]
         drawn = drawn[np.isfinite(drawn)]
         if len(drawn):
             entry["difference_ci95"] = [float(end) for end in np.percentile(drawn, INTERVAL)]
-        found[name] = entry | {"p": float(p_M[place])} | _mcnemar(a_NM2[:, place], b_NM2[:, place])
+        found[name] = entry | {"p": float(p_M[place])} | (_mcnemar(a_NM2[:, place], b_NM2[:, place]) if place < count else {})
     return {"n": len(a), "videos": len(both_VP2), "metrics": found}
 
 
-def _difference(sums_RP2: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """(R, M): points by which a's figures lie above b's; NaN where a figure has no sample."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        figures_RP = 100.0 * sums_RP2[..., 0] / sums_RP2[..., 1]
-    return np.asarray(figures_RP[:, :count] - figures_RP[:, count:])
+def _difference(sums_RP2: NDArray[np.float64], count: int, figures: Figures) -> NDArray[np.float64]:
+    """(R, figures): points by which a's lie above b's; NaN where a figure has no sample."""
+    return figures(sums_RP2[:, :count]) - figures(sums_RP2[:, count:])
 
 
-def _permutation(both_VP2: NDArray[np.float64], observed_M: NDArray[np.float64], count: int, seed: int) -> NDArray[np.float64]:
+def _permutation(
+    both_VP2: NDArray[np.float64], observed_M: NDArray[np.float64], count: int, figures: Figures, seed: int
+) -> NDArray[np.float64]:
     """(M,): how often a difference as large comes of letting the answers about each video change sides at random."""
     videos = len(both_VP2)
     swapped_VP2 = np.concatenate([both_VP2[:, count:], both_VP2[:, :count]], 1)
@@ -142,14 +172,14 @@ def _permutation(both_VP2: NDArray[np.float64], observed_M: NDArray[np.float64],
     change_VK = (swapped_VP2 - both_VP2).reshape(videos, -1)
     exact = videos <= EXACT_VIDEOS
     random = np.random.default_rng((seed, 1))
-    extreme_M = np.zeros(count)
+    extreme_M = np.zeros(len(observed_M))
     drawn = 0
     every = np.array(list(product((0.0, 1.0), repeat=videos))) if exact else None
     while drawn < (len(every) if every is not None else PERMUTATIONS):
         block = min(1000, PERMUTATIONS - drawn)
         sides_RV = every if every is not None else random.integers(2, size=(block, videos)).astype(np.float64)
         sums_RP2 = (total + sides_RV @ change_VK).reshape(len(sides_RV), 2 * count, 2)
-        extreme_M += (np.abs(_difference(sums_RP2, count)) >= np.abs(observed_M) - 1e-9).sum(0)
+        extreme_M += (np.abs(_difference(sums_RP2, count, figures)) >= np.abs(observed_M) - 1e-9).sum(0)
         drawn += len(sides_RV)
     found: NDArray[np.float64] = extreme_M / drawn if exact else (extreme_M + 1) / (drawn + 1)
     return found
