@@ -102,12 +102,12 @@ def _require_same_run(recipe: Recipe, folder: RunFolder, anyway: bool) -> bool:
     except (IndexError, OSError, ValueError, KeyError, TypeError):  # no checkpoint yet, or a damaged one, which the trainer will tell
         return not _is_written(folder.path / "recipe.toml", recipe_toml(recipe))
     changes = compare(before, recipe.sections())
+    if any(change.on_resume == "refused" for change in changes):
+        require_resumable(before, recipe.sections(), anyway=anyway)
     if 0 < recipe.train.steps <= done and any(change.on_resume != "free" for change in changes):
         shown = ", ".join(str(change) for change in changes if change.on_resume != "free")
         what = f"The run has taken {done:,} steps: with train.steps = {recipe.train.steps} what has changed would change nothing ({shown})."
         raise UsageError(what, f"Set train.steps above {done}, or go on with the recipe as it was.")
-    if any(change.on_resume == "refused" for change in changes):
-        require_resumable(before, recipe.sections(), anyway=anyway)
     return any(change.on_resume == "refused" for change in changes)
 
 
