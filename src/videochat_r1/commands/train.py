@@ -104,8 +104,9 @@ def _require_same_run(recipe: Recipe, folder: RunFolder, anyway: bool) -> bool:
     changes = compare(before, recipe.sections())
     if any(change.on_resume == "refused" for change in changes):
         require_resumable(before, recipe.sections(), anyway=anyway)
-    if 0 < recipe.train.steps <= done and any(change.on_resume != "free" for change in changes):
-        shown = ", ".join(str(change) for change in changes if change.on_resume != "free")
+    learned = [change for change in changes if change.on_resume != "free" and change.field.startswith(("train.", "grpo.", "rollout."))]
+    if learned and 0 < recipe.train.steps <= done:
+        shown = ", ".join(map(str, learned))
         what = f"The run has taken {done:,} steps: with train.steps = {recipe.train.steps} what has changed would change nothing ({shown})."
         raise UsageError(what, f"Set train.steps above {done}, or go on with the recipe as it was.")
     return any(change.on_resume == "refused" for change in changes)
