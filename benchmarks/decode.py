@@ -18,13 +18,12 @@ import torch
 
 from benchmarks.bench import Budget, Record, arguments, begin, ceilings, listed, numbers, seconds_of
 from benchmarks.models import GEOMETRIES, Supply
-from benchmarks.step import MAX_GAP, MEAN_GAP, vars_of
+from benchmarks.step import Oracle, vars_of
 from benchmarks.ways import decode_bytes, generate
 from videochat_r1.policy.fused import stock_layers
-from videochat_r1.policy.logprobs import logprobs
 from videochat_r1.rollout.base import Sampling
 from videochat_r1.rollout.native import NativeEngine
-from videochat_r1.types import Completion, Prompt
+from videochat_r1.types import Prompt
 
 COLUMNS = {
     "way": lambda row: row["way"],
@@ -124,18 +123,7 @@ def checked(supply: Supply, engine: NativeEngine) -> dict[str, float]:
     prompts, policy = supply.prompts(2), supply.policy
     sampling = Sampling(max_tokens=min(16, supply.completion_tokens), batch_prompts=2)
     completions = engine.complete(prompts, per_prompt=2, sampling=sampling, seeds=[1, 2])
-    gaps = [gap_of(policy, prompt, group) for prompt, group in zip(prompts, completions, strict=True)]
-    gap = torch.cat(gaps)
-    found = {"max_logprob_gap": float(gap.max()), "mean_logprob_gap": float(gap.mean())}
-    assert gap.max() < MAX_GAP[policy.dtype] and gap.mean() < MEAN_GAP[policy.dtype], f"not what the plain forward gives: {found}"
-    return found
-
-
-@torch.no_grad()
-def gap_of(policy: Any, prompt: Prompt, completions: Sequence[Completion]) -> torch.Tensor:
-    with stock_layers(policy):
-        expected = torch.cat(logprobs(policy, prompt, completions).logprobs).cpu()
-    return (torch.cat([each.logprobs_T for each in completions]) - expected).abs()
+    return Oracle(policy, prompts, completions).hold(torch.cat([each.logprobs_T for group in completions for each in group]))
 
 
 def timed(run: Run, lengths: tuple[int, int], supply: Supply, runs: int, budget: Budget) -> dict[str, Any]:

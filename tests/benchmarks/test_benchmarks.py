@@ -236,3 +236,19 @@ def test_bars_by_phase_are_drawn(tmp_path):
 
 def test_the_published_page_is_what_the_published_files_give():
     assert figures.main(["--check"]) == 0
+
+
+def test_in_bfloat16_ways_are_held_to_float32_by_what_the_plain_forward_is_off():
+    supply = models.Supply("toy", torch.device("cpu"), lora_rank=0)
+    for weight in supply.policy.base.parameters():
+        weight.data = weight.data.bfloat16()
+    before = {name: weight.clone() for name, weight in supply.policy.base.state_dict().items()}
+    prompts = supply.prompts(2)
+    completions = logprobs.random_completions(prompts, 2, 6, False, 0)
+    oracle = step.Oracle(supply.policy, prompts, completions)
+    assert all(torch.equal(weight, before[name]) for name, weight in supply.policy.base.state_dict().items())
+    found = oracle.hold(oracle.plain)
+    assert 0 < found["plain_mean_from_float32"] == found["mean_from_float32"]
+    assert oracle.hold(oracle.exact)["mean_from_float32"] == 0.0
+    with pytest.raises(AssertionError, match="differs from the plain forward"):
+        oracle.hold(oracle.exact + 3 * (oracle.plain - oracle.exact))
