@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from benchmarks import bench, decode, figures, logprobs, models, scaling, step, trl_images, video, vision, ways
+from benchmarks import bench, decode, figures, kernels, logprobs, models, scaling, step, trl_images, video, vision, ways
 from tests.video.films import write_film
 
 from videochat_r1.policy.released import CONFIGS
@@ -193,6 +193,28 @@ def test_operations_and_bytes_by_hand():
     weights = (sizes.layers * sizes.layer + sizes.embeddings) * 2
     assert ways.decode_bytes(sizes, [3756], 8, 1, 2) == weights + (3756 + 4) * 36 * 2 * 256 * 2
     assert ways.useful_passes(has_reference=True, is_adapter=True, recomputes=True) == {"counted": 5.0, "needed": 3.0}
+
+
+def test_kernels_of_each_phase_add_up_to_what_the_phase_did(tmp_path, capsys):
+    content = run(kernels, tmp_path, "--prompts", "1", "--group", "2", "--tokens", "3", "--top", "4")
+    phases = {}
+    for row in content["rows"]:
+        phases.setdefault(row["phase"], []).append(row)
+    assert list(phases) == ["vision", "decode", "reference", "policy"] and content["checked"]["D_max_logprob_gap"] < 1e-5
+    for rows in phases.values():
+        *parts, whole = rows
+        assert len(parts) == 5 and sorted((row["ms"] for row in parts[:4]), reverse=True) == [row["ms"] for row in parts[:4]]
+        assert sum(row["ms"] for row in parts) == pytest.approx(whole["ms"]) and sum(row["share"] for row in parts) == pytest.approx(1.0)
+        assert sum(row["launches"] for row in parts) == whole["launches"] > 20 and whole["phase_s"] > 0
+    assert any("mm" in row["kernel"] for row in content["rows"])
+    assert "| policy | all; the phase takes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--only", "decoding"], ["--chunks", "128"]])
+def test_what_cannot_be_looked_at_is_refused(tmp_path, words, capsys):
+    with pytest.raises(SystemExit):
+        run(kernels, tmp_path, *words)
+    assert words[0] in capsys.readouterr().err
 
 
 def test_processor_time_does_not_count_waiting():
