@@ -124,6 +124,20 @@ def test_a_folder_with_a_run_is_not_begun_again(tmp_path):
         assert folder.run_id == run_id
 
 
+def test_a_run_that_did_nothing_leaves_no_folder_where_there_was_none(tmp_path):
+    with pytest.raises(UsageError), RunFolder(tmp_path / "new") as folder:
+        write_whole(folder.path / "recipe.toml", b"")
+        raise UsageError("The model is not there.", "")
+    assert not (tmp_path / "new").exists()
+    for kept, made in (("step", "metrics.jsonl"), ("own", "notes.txt"), ("before", "")):
+        (tmp_path / kept).mkdir() if kept == "before" else None
+        with pytest.raises(UsageError), RunFolder(tmp_path / kept) as folder:
+            if made:
+                (folder.path / made).write_text("x")
+            raise UsageError("What came later.", "")
+        assert (tmp_path / kept / made).exists() and (tmp_path / kept / "run.json").exists()
+
+
 def test_a_disk_that_refuses_the_draft_and_its_removal_is_said(tmp_path, monkeypatch):
     def refused(*_, **__):
         raise OSError(errno.EROFS, "Read-only file system")

@@ -25,6 +25,7 @@ from videochat_r1.errors import EnvironmentFault, UsageError
 NOTES = logging.getLogger("videochat_r1")
 
 LOGS = ("metrics.jsonl", "rollouts.jsonl")
+STARTED_WITH = frozenset(("run.lock", "run.json", "recipe.toml"))  # what a run's folder has before anything was done
 
 
 def timing_keys(row: Mapping[str, Any]) -> set[str]:
@@ -119,6 +120,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path, *, resume: bool = False) -> None:
         self.path = Path(path)
+        self._is_new = not self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.path / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -149,6 +151,8 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None and self._is_new:
+            self._clear_if_nothing_was_done()
         self.close()
 
     def close(self) -> None:
@@ -179,6 +183,14 @@ class RunFolder:
         """Cut both logs to what a checkpoint committed; {} empties them."""
         for name, log in self.logs.items():
             log.cut(sizes.get(name, 0))
+
+    def _clear_if_nothing_was_done(self) -> None:
+        """A run that was refused for its recipe, data or model leaves no folder behind where there was none before."""
+        with contextlib.suppress(OSError):
+            if {each.name for each in self.path.iterdir()} <= STARTED_WITH:
+                for name in STARTED_WITH:
+                    (self.path / name).unlink(missing_ok=True)
+                self.path.rmdir()
 
     def _hold(self) -> None:
         try:
