@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from videochat_r1.policy.model import Policy, PolicyConfig
 from videochat_r1.policy.processing import Processing
-from videochat_r1.small.architecture import SIDE_PX, small_config, small_model, small_processor
+from videochat_r1.small.architecture import SIDE_PX, Kind, small_config, small_model, small_processor
 from videochat_r1.small.tokenizer import train_tokenizer
 from videochat_r1.types import Clip
 from videochat_r1.world.questions import video_lessons
@@ -22,23 +22,23 @@ VOCABULARY = 1000
 
 
 @functools.cache
-def small_tokenizer() -> PreTrainedTokenizerFast:
+def small_tokenizer(kind: Kind = "qwen3_vl") -> PreTrainedTokenizerFast:
     lessons = [lesson for number in range(40) for lesson in video_lessons(draw("several", "words", number), random.Random(number))]
     shares = [f"{k / 100:.2f}" for k in range(101)]
     numbers = ["[" + " [".join(shares), ", ".join(shares), " ".join(f"<{k / 10:.1f} seconds>" for k in range(81))]
-    return train_tokenizer([*(one.question for one in lessons), *(one.answer for one in lessons), *numbers * 60], VOCABULARY)
+    return train_tokenizer([*(one.question for one in lessons), *(one.answer for one in lessons), *numbers * 60], VOCABULARY, kind)
 
 
-def tiny_small_model(seed: int = 0) -> Any:
+def tiny_small_model(seed: int = 0, kind: Kind = "qwen3_vl") -> Any:
     """One layer of each tower: the real one's kind, and a tenth of its size."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return small_model(small_config(small_tokenizer(), width=64, layers=2, vision_width=32, vision_layers=2))
+        return small_model(small_config(small_tokenizer(kind), kind=kind, width=64, layers=2, vision_width=32, vision_layers=2))
 
 
-def small_policy(seed: int = 0) -> Policy:
-    model, tokenizer = tiny_small_model(seed), small_tokenizer()
-    processing = Processing(hf_config=model.config, tokenizer=tokenizer, processor=small_processor(tokenizer))
+def small_policy(seed: int = 0, kind: Kind = "qwen3_vl") -> Policy:
+    model, tokenizer = tiny_small_model(seed, kind), small_tokenizer(kind)
+    processing = Processing(hf_config=model.config, tokenizer=tokenizer, processor=small_processor(tokenizer, kind))
     return Policy(model, processing, PolicyConfig(device="cpu", dtype="float32"))
 
 

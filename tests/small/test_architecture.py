@@ -2,30 +2,39 @@ import pytest
 import torch
 from tests.policy.stock import stock_inputs
 from tests.small.parts import clip_of, small_tokenizer, tiny_small_model
-from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen3VLForConditionalGeneration
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from videochat_r1.policy.logprobs import logprobs
 from videochat_r1.policy.model import PolicyConfig, load_policy
 from videochat_r1.policy.prompt import encode_text, render_text
-from videochat_r1.small.architecture import save_small_model, small_config, small_model
+from videochat_r1.small.architecture import KINDS, save_small_model, small_config, small_model
 from videochat_r1.world.scenes import draw
 
 TIMES_S = tuple(k / 2 for k in range(16))
+CLASSES = {
+    "qwen3_vl": ("Qwen3VLForConditionalGeneration", "Qwen3VLProcessor"),
+    "qwen2_5_vl": ("Qwen2_5_VLForConditionalGeneration", "Qwen2_5_VLProcessor"),
+}
 QUESTION = "Where is the red circle at 2.50?"
 
 
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, kind):
     folder = tmp_path_factory.mktemp("small")
-    save_small_model(folder, tiny_small_model(), small_tokenizer())
+    save_small_model(folder, tiny_small_model(kind=kind), small_tokenizer(kind))
     return folder
 
 
-def test_auto_classes_alone_load_a_saved_folder(folder):
+def test_auto_classes_alone_load_a_saved_folder(folder, kind):
     model = AutoModelForImageTextToText.from_pretrained(folder)
     processor = AutoProcessor.from_pretrained(folder)
-    assert type(model) is Qwen3VLForConditionalGeneration and type(processor).__name__ == "Qwen3VLProcessor"
-    for name, weight in tiny_small_model().state_dict().items():
+    assert (type(model).__name__, type(processor).__name__) == CLASSES[kind]
+    for name, weight in tiny_small_model(kind=kind).state_dict().items():
         assert torch.equal(model.state_dict()[name], weight)
     assert model.generation_config.eos_token_id == processor.tokenizer.eos_token_id
     assert processor.tokenizer.get_vocab() == small_tokenizer().get_vocab()
@@ -40,7 +49,7 @@ def test_auto_classes_alone_load_a_saved_folder(folder):
 
 
 @pytest.mark.parametrize("order", ["video_first", "text_first"])
-def test_prompts_equal_the_stock_processors(folder, order):
+def test_prompts_equal_the_stock_processors(folder, kind, order):
     policy = load_policy(PolicyConfig(path=str(folder), device="cpu"), keep_reference=False)
     clip = clip_of(draw("several", "arch", 1), TIMES_S)
     prompt = render_text(policy, QUESTION, clip, order=order, sample_id="x")
@@ -48,7 +57,9 @@ def test_prompts_equal_the_stock_processors(folder, order):
     assert prompt.ids_P.tolist() == stock["input_ids"][0].tolist()
     assert torch.equal(prompt.patches, stock["pixel_values_videos"]) and [list(prompt.grid_thw)] == stock["video_grid_thw"].tolist()
     marks = [policy.tokenizer.convert_ids_to_tokens(int(token)) for token in prompt.ids_P]
-    assert marks.count("<|vision_start|>") == marks.count("<|vision_end|>") == 8  # one pair a moment, none around the whole
+    assert (
+        marks.count("<|vision_start|>") == marks.count("<|vision_end|>") == {"qwen3_vl": 8, "qwen2_5_vl": 1}[kind]
+    )  # a moment, or the whole
     scores = logprobs(policy, prompt, [encode_text(policy, "none")]).logprobs[0]
     output = policy.base(
         input_ids=torch.cat([stock["input_ids"], torch.tensor([encode_text(policy, "none").ids_T.tolist()])], 1),
@@ -60,7 +71,7 @@ def test_prompts_equal_the_stock_processors(folder, order):
     assert scores.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
-def test_the_real_ones_size_is_as_stated():
-    model = small_model(small_config(small_tokenizer()))
+def test_the_real_ones_size_is_as_stated(kind):
+    model = small_model(small_config(small_tokenizer(kind), kind=kind))
     assert 1.0e6 < sum(weight.numel() for weight in model.parameters()) < 2.0e6
     assert model.config.get_text_config().vocab_size == len(small_tokenizer())

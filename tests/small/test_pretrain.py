@@ -9,6 +9,7 @@ from videochat_r1.policy.attention import SharedRow
 from videochat_r1.policy.logprobs import logprobs
 from videochat_r1.policy.prompt import encode_text, render_text
 from videochat_r1.small import pretrain
+from videochat_r1.small.architecture import KINDS
 from videochat_r1.small.curriculum import STAGES, TARGETS, Clipping, clippings
 from videochat_r1.small.pretrain import _Course, collate, learn, logits_of_answers
 
@@ -29,9 +30,10 @@ def item_with_several_lessons():
     return next(item for item in clippings(replace(TARGETS, videos=8), 1, 0) if len({one.kind for one in item.lessons}) == TARGETS.tails)
 
 
-def test_what_is_taught_is_what_the_product_asks():
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_taught_is_what_the_product_asks(kind):
     """Same ids, positions and pixels: log-probabilities of the lessons' answers equal those of the rendered prompt, by the stock model."""
-    policy, item = small_policy(), item_with_several_lessons()
+    policy, item = small_policy(kind=kind), item_with_several_lessons()
     together = answers(policy, [item], seed=item.scene.grain_seed)
     for lesson in item.lessons:
         prompt = render_text(policy, lesson.question, clip_of(item.scene, item.times_s), order="video_first", sample_id="x")
@@ -102,11 +104,12 @@ def test_an_answer_weighs_by_its_length_as_stated():
     assert squared.weight_L.tolist() == pytest.approx([0.0] * start + own)
 
 
-def test_two_steps_of_each_stage(tmp_path, capsys):
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_steps_of_each_stage(tmp_path, capsys, kind):
     stages = [replace(stage, steps=2, videos=4) for stage in STAGES]
     weights, saved = [], []
     for run in range(2):
-        model, log = tiny_small_model(), tmp_path / f"{run}.jsonl"
+        model, log = tiny_small_model(kind=kind), tmp_path / f"{run}.jsonl"
         with torch.random.fork_rng(devices=[]):
             learn(model, TOKENIZER, stages, seed=1, device="cpu", workers=0, log=log, on_stage=lambda: saved.append(1))
         weights.append({name: weight.detach().clone() for name, weight in model.named_parameters()})
@@ -116,7 +119,7 @@ def test_two_steps_of_each_stage(tmp_path, capsys):
             assert 0 < row["loss"] < 10 and set(row["kinds"]) <= set(stage.lessons)
             assert all(0 <= counts["token_accuracy"] <= 1 for counts in row["kinds"].values())
     assert len(saved) == 2 * len(stages)
-    start = dict(tiny_small_model().named_parameters())
+    start = dict(tiny_small_model(kind=kind).named_parameters())
     for name, weight in weights[0].items():
         assert torch.isfinite(weight).all() and torch.equal(weight, weights[1][name])
     assert sum(not torch.equal(weight, start[name]) for name, weight in weights[0].items()) > 0.9 * len(start)

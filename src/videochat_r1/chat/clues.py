@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from videochat_r1.background import helpers_begin
 from videochat_r1.chat.config import CluesConfig
 from videochat_r1.chat.sight import Sight
 from videochat_r1.chat.windows import NO_TOKENS, NOT_CLOSER, is_closer, look_seconds, windows_of
@@ -162,7 +163,8 @@ def _look_together(policy: Policy, sight: Sight, minds: Sequence[_Mind], number:
         for mind in own:
             mind.look(policy, sight, number)
 
-    with ThreadPoolExecutor(max_workers=sight.loader.config.prefetch_threads, thread_name_prefix="look") as pool:
+    threads = sight.loader.config.prefetch_threads
+    with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="look", initializer=helpers_begin()) as pool:
         for done in [pool.submit(look, own) for own in by_video.values()]:
             done.result()
     return [mind for mind in minds if mind.prompt is not None and mind.error is None]

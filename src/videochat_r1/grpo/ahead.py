@@ -8,6 +8,8 @@ from collections.abc import Generator
 from contextlib import closing, suppress
 from typing import TypeVar
 
+from videochat_r1.background import helpers_begin
+
 Item = TypeVar("Item")
 POLL_S = 0.1
 """How often a thread that waits for room looks whether it is still wanted."""
@@ -34,9 +36,12 @@ def ahead(source: Generator[Item], depth: int) -> Generator[Item]:
                 made.put(item, timeout=POLL_S)
                 return
 
+    begin = helpers_begin()
+
     def produce() -> None:
         fault: BaseException | None = None
         try:
+            begin()
             with closing(source):
                 for item in source:
                     put(item)

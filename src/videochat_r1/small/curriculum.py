@@ -53,16 +53,16 @@ FRAMES = Stage(
     lr=2e-3,
     single_moments=True,
 )
-LETTERS = replace(  # to find an option's letter takes a hundred thousand questions: asked where a picture is cheapest
+LETTERS = replace(  # to find an option's letter is learned where nothing else is, and asked where a picture is cheapest
     FRAMES,
     name="letters",
-    steps=350,
-    videos=48,
-    lessons={"name": 1.0, "count": 0.1, "box": 1.4, "letter": 1.5, "video_qa": 1.5},
+    steps=260,
+    videos=40,
+    lessons={"letter": 1.0, "video_qa": 1.0},
     levels={"easy": 1.0},
-    tails=5,
-    lr=1.5e-3,
-    variants=3,
+    tails=4,
+    lr=1e-3,
+    variants=4,
 )
 TIME = Stage(
     name="time",

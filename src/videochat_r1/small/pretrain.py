@@ -1,6 +1,6 @@
 """How the shipped small model was made: `python -m videochat_r1.small.pretrain --out DIR`.
 
-A stock Qwen3-VL class learns from drawn scenes, supervised: single frames, then time, then the answer formats (small/curriculum.py).
+A stock class learns from drawn scenes, supervised: single frames, then time, then the answer formats (small/curriculum.py).
 Every step draws fresh scenes, so the figures of its log are figures on scenes never seen before. Several questions share one reading
 of their video, as the completions of a group do in training: `[video | question_1 answer_1 | question_2 answer_2 | ...]`, and each
 question sees the video and itself (policy/attention.py)."""
@@ -22,15 +22,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
-from transformers import PreTrainedTokenizerFast, Qwen3VLForConditionalGeneration
+from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 
 from videochat_r1.policy.attention import SharedRow, by_layout
-from videochat_r1.policy.families.qwen3_vl import FAMILY
+from videochat_r1.policy.families.base import family_of
 from videochat_r1.policy.patches import embed_by_product, frames_to_patches
 from videochat_r1.policy.vision_attention import batch_windows
-from videochat_r1.small.architecture import PATCH, SIDE_PX, TEMPORAL_PATCH, save_small_model, small_config, small_model, small_processor
+from videochat_r1.small.architecture import (
+    KINDS,
+    PATCH,
+    SIDE_PX,
+    TEMPORAL_PATCH,
+    save_small_model,
+    small_config,
+    small_model,
+    small_processor,
+)
 from videochat_r1.small.curriculum import FRAMES, STAGES, TARGETS, TIME, Clipping, Stage, clippings
-from videochat_r1.small.tokenizer import train_tokenizer
+from videochat_r1.small.tokenizer import VIDEO_MARKS, train_tokenizer
 from videochat_r1.world.render import Drawing, pack, paint
 
 VOCABULARY = 1536
@@ -69,7 +78,7 @@ class Steps(Dataset[Batch]):
 def collate(items: Sequence[Clipping], tokenizer: PreTrainedTokenizerFast, config: Any, length_power: float = 0.0) -> Batch:
     """All videos of a step and what is asked about each, in one row without padding."""
     kinds = sorted({lesson.kind for item in items for lesson in item.lessons})
-    side = SIDE_PX // PATCH
+    side, family = SIDE_PX // PATCH, family_of(config)
     ids: list[int] = []
     kind: list[int] = []
     weight: list[float] = []
@@ -79,7 +88,7 @@ def collate(items: Sequence[Clipping], tokenizer: PreTrainedTokenizerFast, confi
         grid = (len(item.times_s) // TEMPORAL_PATCH, side, side)
         video = _video_ids(grid, item.times_s, tokenizer, config)
         grids.append(grid)
-        positions.append(FAMILY.positions(torch.tensor(video), grid, item.times_s, config))
+        positions.append(family.positions(torch.tensor(video), grid, item.times_s, config))
         first = int(positions[-1].max()) + 1
         prompts.append(len(video))
         tails.append([])
@@ -108,10 +117,10 @@ def collate(items: Sequence[Clipping], tokenizer: PreTrainedTokenizerFast, confi
 
 
 def _video_ids(grid: tuple[int, int, int], times_s: Sequence[float], tokenizer: PreTrainedTokenizerFast, config: Any) -> list[int]:
-    text, sizes = FAMILY.video_text(grid, times_s, config)
+    text, sizes = family_of(config).video_text(grid, times_s, config)
     ids: list[int] = []
     runs = iter(sizes)
-    for token in _encode(tokenizer, "<|im_start|>user\n" + text):
+    for token in _encode(tokenizer, "<|im_start|>user\n" + text.join(VIDEO_MARKS[config.model_type])):
         ids += [token] * (next(runs) if token == config.video_token_id else 1)
     return ids
 
@@ -143,10 +152,11 @@ def logits_of_answers(model: Any, video_processor: Any, batch: Batch, generator:
     noise = torch.randn((len(batch.grids), moments, 1, SIDE_PX, SIDE_PX), generator=generator, device=device)
     frames = paint(batch.drawing, SIDE_PX, noise, device)
     patches, _ = frames_to_patches(frames.flatten(0, 1), video_processor)
-    features = FAMILY.vision(model, patches, batch.grids)
+    family = family_of(model.config)
+    features = family.vision(model, patches, batch.grids)
     embeds_LD = embeds_LD.index_copy(0, video_L.nonzero()[:, 0], torch.cat([feature.embeds_VD for feature in features]))
     layout = _layout(batch, device)
-    hidden_1LD = FAMILY.hidden(model, embeds_LD[None], batch.positions_3L[:, None], features, video_L[None], **by_layout(model, layout))
+    hidden_1LD = family.hidden(model, embeds_LD[None], batch.positions_3L[:, None], features, video_L[None], **by_layout(model, layout))
     taught = batch.weight_L[1:] > 0
     logits = model.lm_head(hidden_1LD[0, :-1][taught]).float()
     return logits, batch.ids_L[1:][taught], batch.kind_L[1:][taught]
@@ -177,7 +187,7 @@ def learn(
     model.to(device).train()
     batch_windows(model.model.visual, True)
     embed_by_product(model.model.visual)
-    video_processor = small_processor(tokenizer).video_processor
+    video_processor = small_processor(tokenizer, model.config.model_type).video_processor
     values_V = torch.tensor([_number(str(tokenizer.decode([token]))) for token in range(len(tokenizer))], device=device)
     began = time.monotonic()
     with log.open("a", encoding="utf-8") as out:
@@ -289,6 +299,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the model; its log is OUT/pretrain.jsonl")
     parser.add_argument("--start", type=Path, help="go on from the model, tokenizer and log in this folder instead of from nothing")
+    parser.add_argument("--kind", choices=KINDS, default="qwen3_vl", help="the stock class; with --start, that of the folder")
     parser.add_argument("--stages", nargs="+", default=[stage.name for stage in STAGES], choices=[stage.name for stage in STAGES])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes; 0 draws between the steps")
@@ -301,11 +312,11 @@ def main() -> None:
     log = chosen.out / "pretrain.jsonl"
     if chosen.start:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(chosen.start, local_files_only=True)
-        model = Qwen3VLForConditionalGeneration.from_pretrained(chosen.start, local_files_only=True, dtype=torch.float32)
+        model: Any = AutoModelForImageTextToText.from_pretrained(chosen.start, local_files_only=True, dtype=torch.float32)
         log.write_text((chosen.start / "pretrain.jsonl").read_text(encoding="utf-8"), encoding="utf-8")
     else:
-        tokenizer = train_tokenizer(corpus(chosen.seed), VOCABULARY)
-        model = small_model(small_config(tokenizer))
+        tokenizer = train_tokenizer(corpus(chosen.seed), VOCABULARY, chosen.kind)
+        model = small_model(small_config(tokenizer, kind=chosen.kind))
         log.write_text("", encoding="utf-8")
     stages = [replace(stage, steps=max(1, round(stage.steps * chosen.steps_factor))) for stage in STAGES if stage.name in chosen.stages]
     settings = {

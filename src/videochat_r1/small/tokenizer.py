@@ -21,12 +21,15 @@ SPECIALS = (
 )
 WORDS = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)| ?\d+\.\d+|\p{N}|[^\r\n\p{L}\p{N}]?\p{L}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
 
-# A video stands without <|vision_start|> and <|vision_end|> around it: the stock processor writes them around each of its moments.
+# Qwen3-VL's stock processor writes <|vision_start|> and <|vision_end|> around each moment of a video, Qwen2.5-VL's none: there they stand
+# around the whole.
+VIDEO_MARKS = {"qwen3_vl": ("", ""), "qwen2_5_vl": ("<|vision_start|>", "<|vision_end|>")}
+
 CHAT_TEMPLATE = (
     "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' }}"
     "{%- if message.content is string %}{{- message.content }}"
     "{%- else %}{%- for part in message.content %}"
-    "{%- if part.type == 'video' %}{{- '<|video_pad|>' }}"
+    "{%- if part.type == 'video' %}{{- 'VIDEO' }}"
     "{%- elif part.type == 'image' %}{{- '<|vision_start|><|image_pad|><|vision_end|>' }}"
     "{%- elif part.type == 'text' %}{{- part.text }}{%- endif %}"
     "{%- endfor %}{%- endif %}{{- '<|im_end|>\\n' }}{%- endfor %}"
@@ -34,8 +37,8 @@ CHAT_TEMPLATE = (
 )
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of that many tokens at most, the special ones included and last, for Qwen video models."""
+def train_tokenizer(texts: Iterable[str], vocabulary: int, kind: str = "qwen3_vl") -> PreTrainedTokenizerFast:
+    """A tokenizer of that many tokens at most, the special ones included and last, for Qwen video models of that type."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -51,7 +54,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     core.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIALS])
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
-        chat_template=CHAT_TEMPLATE,
+        chat_template=CHAT_TEMPLATE.replace("VIDEO", "<|video_pad|>".join(VIDEO_MARKS[kind])),
         pad_token="<|endoftext|>",
         eos_token="<|im_end|>",
         unk_token=None,

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from videochat_r1.background import helpers_begin
 from videochat_r1.errors import VideoError
 from videochat_r1.types import Clip, Sample
 from videochat_r1.video.decode import decode
@@ -166,7 +167,7 @@ def prefetch(loader: ClipLoader, items: Iterable[Item], ahead: int, threads: int
     """
     waiting: deque[tuple[Item, Future[Clip]]] = deque()
     source = iter(items)
-    pool = ThreadPoolExecutor(max_workers=max(1, threads), thread_name_prefix="decode")
+    pool = ThreadPoolExecutor(max_workers=max(1, threads), thread_name_prefix="decode", initializer=helpers_begin())
     try:
         while True:
             while len(waiting) < max(1, ahead):

@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 from torch import Tensor
 
+from videochat_r1.background import helpers_begin
 from videochat_r1.datasets.base.rows import write_rows
 from videochat_r1.datasets.got10k import FRAMES_PER_SECOND, assumed_frames
 from videochat_r1.types import Sample
@@ -87,7 +88,7 @@ def film_samples(pairs: Sequence[tuple[Scene, str]], videos: Path) -> list[Sampl
     videos.mkdir(parents=True, exist_ok=True)
     paths = {scene.id: videos / f"{scene.id}.mp4" for scene, _ in pairs}
     missing = {scene.id: scene for scene, _ in pairs if not paths[scene.id].exists()}
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ThreadPoolExecutor(max_workers=os.cpu_count(), initializer=helpers_begin()) as pool:
         for done in [pool.submit(film, scene, paths[scene.id]) for scene in missing.values()]:
             done.result()
     return [sample(task, scene, str(paths[scene.id])) for scene, task in pairs]
