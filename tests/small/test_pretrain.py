@@ -5,10 +5,8 @@ import pytest
 import torch
 from tests.small.parts import clip_of, small_policy, small_tokenizer, tiny_small_model
 
-from videochat_r1.policy.attention import SharedRow
 from videochat_r1.policy.logprobs import logprobs
 from videochat_r1.policy.prompt import encode_text, render_text
-from videochat_r1.small import pretrain
 from videochat_r1.small.architecture import KINDS
 from videochat_r1.small.curriculum import STAGES, TARGETS, Clipping, clippings
 from videochat_r1.small.pretrain import _Course, collate, learn, logits_of_answers
@@ -66,30 +64,6 @@ def test_a_question_does_not_see_the_others_nor_other_videos():
     others = answers(policy, [replace(item, lessons=(changed, *item.lessons[1:]))], seed=5)
     for lesson in item.lessons[1:]:
         assert lesson.kind == changed.kind or torch.allclose(others[lesson.kind][0], together[lesson.kind][0], atol=1e-5)
-
-
-def test_videos_with_one_question_each_are_plain_sequences(monkeypatch):
-    """What is gained is one call of two; the logits are those of a prompt with its one tail."""
-    policy = small_policy()
-    items = [replace(item, lessons=item.lessons[-1:]) for item in clippings(replace(TARGETS, videos=4), 1, 0)]
-    alone = answers(policy, items, seed=3)
-    monkeypatch.setattr(pretrain, "_layout", lambda batch, device: SharedRow(batch.prompts, batch.tails, device))
-    for kind, (logits, _) in answers(policy, items, seed=3).items():
-        assert torch.allclose(logits, alone[kind][0], atol=1e-5)
-    batch = collate(items, TOKENIZER, policy.hf_config)
-    monkeypatch.undo()
-    assert [place.tails for place in pretrain._layout(batch, batch.ids_L.device).places] == [()] * 4
-
-
-def test_a_stage_depends_on_the_weights_before_it_alone(tmp_path):
-    """So a recipe that was cut off goes on from its last whole stage to the weights that it would have had."""
-    first, second = (replace(stage, steps=2, videos=4) for stage in STAGES[:2])
-    whole, parts = tiny_small_model(), tiny_small_model()
-    learn(whole, TOKENIZER, [first, second], seed=1, device="cpu", workers=0, log=tmp_path / "whole.jsonl")
-    for stage in (first, second):
-        learn(parts, TOKENIZER, [stage], seed=1, device="cpu", workers=0, log=tmp_path / "parts.jsonl")
-    for name, weight in whole.named_parameters():
-        assert torch.equal(weight, parts.get_parameter(name)), name
 
 
 def test_an_answer_weighs_by_its_length_as_stated():

@@ -32,108 +32,188 @@ class Stage:
     lessons: dict[str, float]
     levels: dict[str, float]
     tails: int  # questions asked of one video
-    lr: float  # at its highest; each stage has a warm-up and a cosine of its own
-    single_moments: bool = False  # a frame of each scene, not the whole of it
+    lr: float  # at its highest; one warm-up and one cosine run over all stages in a row with the same
+    has_video: bool = True  # else the questions stand alone
     review: tuple[
         tuple[Stage, float], ...
     ] = ()  # earlier stages, and the share of the steps that are theirs: what is left out is forgotten
     length_power: float = 0.0  # a token weighs its answer's length to the power of minus this: else long lists drown a single letter
     true_share: float = 0.3  # of the answers to the target tasks; the others are lazy
-    whole_share: float = 0.6  # of the grounding answers: the whole video; what is left are spans drawn without a look
     variants: int = 1  # how many different questions by letter are asked of one video
+    whole_share: float = 0.5  # of the grounding answers: the whole video; what is left are spans drawn without a look
 
 
 FRAMES = Stage(
     name="frames",
-    steps=900,
-    videos=144,
-    lessons={"name": 1.3, "count": 0.2, "box": 1.9, "letter": 0.8, "video_qa": 0.8},
-    levels={"easy": 0.75, "several": 0.25},
-    tails=1,
-    lr=2e-3,
-    single_moments=True,
-)
-LETTERS = replace(  # to find an option's letter is learned where nothing else is, and asked where a picture is cheapest
-    FRAMES,
-    name="letters",
-    steps=260,
-    videos=40,
-    lessons={"letter": 1.0, "video_qa": 1.0},
-    levels={"easy": 1.0},
+    steps=1330,
+    videos=160,
+    lessons={"name": 1.5, "count": 0.4, "box": 2.0, "letter": 1.0},
+    levels={"easy": 0.6, "several": 0.4},
     tails=4,
-    lr=1e-3,
-    variants=4,
+    lr=2e-3,
 )
 TIME = Stage(
     name="time",
-    steps=850,
-    videos=24,
+    steps=2090,
+    videos=48,
     lessons={
         "presence": 3.0,
-        "list": 2.5,
+        "list": 2.0,
         "where": 1.0,
         "seen": 1.0,
-        "when": 1.0,
-        "first": 0.7,
-        "last": 0.7,
+        "first": 1.0,
+        "last": 1.0,
         "way": 1.5,
-        "letter": 0.3,
+        "letter": 1.0,
         "video_qa": 1.5,
-        "description": 1.2,
+        "description": 1.0,
     },
-    levels={"easy": 0.8, "several": 0.2},
+    levels={"easy": 0.7, "several": 0.3},
     tails=5,
     lr=2e-3,
-    review=((replace(FRAMES, videos=96), 0.06), (replace(LETTERS, videos=24), 0.06)),
-    length_power=0.3,
 )
 TARGETS = Stage(
     name="targets",
-    steps=820,
+    steps=2280,
+    videos=40,
+    lessons={
+        "presence": 1.5,
+        "list": 1.5,
+        "where": 1.0,
+        "seen": 1.0,
+        "first": 0.7,
+        "last": 0.7,
+        "way": 0.7,
+        "letter": 0.5,
+        "temporal_grounding": 2.0,
+        "tracking": 2.0,
+        "video_qa": 2.5,
+        "grounded_qa": 2.0,
+        "description": 1.0,
+        "quality": 0.5,
+    },
+    levels={"easy": 0.5, "several": 0.2, "alike": 0.15, "long": 0.15},
+    tails=6,
+    lr=2e-3,
+)
+LETTERS = Stage(name="letters", steps=280, videos=128, lessons={"letter": 1.0}, levels={"easy": 1.0}, tails=1, lr=1e-3, has_video=False)
+REFINE = Stage(
+    name="refine",
+    review=((replace(FRAMES, videos=48), 0.15), (replace(LETTERS, videos=64), 0.1)),
+    steps=360,
     videos=24,
     lessons={
-        "presence": 1.0,
-        "list": 1.2,
-        "where": 0.6,
-        "seen": 0.6,
-        "when": 1.5,
-        "first": 0.3,
-        "last": 0.3,
-        "way": 1.2,
-        "letter": 0.3,
-        "temporal_grounding": 1.8,
-        "tracking": 1.6,
-        "video_qa": 1.8,
-        "grounded_qa": 2.2,
-        "description": 1.5,
-        "quality": 0.6,
-    },
-    levels={"easy": 0.74, "several": 0.1, "alike": 0.08, "long": 0.08},
-    tails=6,
-    lr=1.5e-3,
-    review=((replace(FRAMES, videos=96), 0.06), (replace(LETTERS, videos=24), 0.06)),
-    length_power=0.6,
-)
-POLISH = replace(
-    TARGETS,
-    name="polish",
-    steps=320,
-    lessons={
-        **dict.fromkeys(("presence", "list", "where", "seen", "when", "first", "last", "letter", "quality"), 0.4),
-        "way": 1.3,
-        "video_qa": 1.2,
-        "grounded_qa": 2.5,
-        "description": 2.0,
-        "temporal_grounding": 1.0,
+        "presence": 0.4,
+        "list": 0.4,
+        "where": 0.5,
+        "seen": 0.5,
+        "when": 2.0,
+        "first": 0.2,
+        "last": 0.2,
+        "way": 0.7,
+        "letter": 0.8,
+        "temporal_grounding": 2.0,
         "tracking": 1.2,
+        "video_qa": 3.0,
+        "grounded_qa": 2.5,
+        "description": 1.2,
+        "quality": 0.5,
     },
-    levels={"easy": 0.84, "several": 0.07, "alike": 0.05, "long": 0.04},
+    levels={"easy": 0.76, "several": 0.1, "alike": 0.1, "long": 0.04},
+    tails=5,
     lr=8e-4,
     length_power=0.75,
+    true_share=0.4,
+    whole_share=0.6,
+)
+WORDS = Stage(
+    name="words",
+    review=((replace(FRAMES, videos=48), 0.12), (replace(LETTERS, videos=64), 0.06)),
+    steps=320,
+    videos=24,
+    lessons={
+        **dict.fromkeys(("presence", "list", "where", "seen", "quality"), 0.4),
+        "when": 0.6,
+        "way": 1.5,
+        "letter": 0.5,
+        "video_qa": 3.0,
+        "grounded_qa": 2.0,
+        "description": 2.5,
+        "temporal_grounding": 1.5,
+        "tracking": 1.3,
+    },
+    levels={"easy": 0.85, "several": 0.07, "alike": 0.05, "long": 0.03},
+    tails=5,
+    lr=9e-4,
+    length_power=0.75,
+    true_share=0.3,
     whole_share=0.7,
+)
+
+# Drilled alone, the letters do not carry over behind a video: these three stages ask behind one, several times a video. Four layers
+# learned that for colours, and for shapes and ways did not; so the last stage, and the world's easy level since then, ask for colours.
+_KEPT = ("presence", "list", "where", "seen", "when", "quality")
+CHOICES = Stage(
+    name="choices",
+    review=((replace(FRAMES, videos=48), 0.12),),
+    steps=320,
+    videos=24,
+    lessons={
+        **dict.fromkeys(_KEPT, 0.3),
+        "way": 1.5,
+        "letter": 3.0,
+        "video_qa": 3.0,
+        "grounded_qa": 1.5,
+        "description": 1.5,
+        "temporal_grounding": 0.8,
+        "tracking": 0.8,
+    },
+    levels={"easy": 0.85, "several": 0.07, "alike": 0.05, "long": 0.03},
+    tails=8,
+    lr=1e-3,
+    length_power=0.75,
+    true_share=0.3,
+    whole_share=0.7,
+    variants=4,
+)
+LETTERS_AGAIN = replace(
+    CHOICES,
+    name="letters again",
+    review=((replace(FRAMES, videos=48), 0.08),),
+    steps=400,
+    lessons={
+        **dict.fromkeys((*_KEPT, "first", "last"), 0.2),
+        "way": 1.2,
+        "letter": 1.5,
+        "video_qa": 4.0,
+        "grounded_qa": 3.0,
+        "description": 1.5,
+        "temporal_grounding": 0.6,
+        "tracking": 0.6,
+    },
+    lr=1.2e-3,
+    variants=5,
+)
+COLOURS = replace(
+    CHOICES,
+    name="colours",
+    review=((replace(FRAMES, videos=48), 0.12),),
+    steps=300,
+    lessons={
+        **dict.fromkeys((*_KEPT, "first", "last"), 0.3),
+        "way": 1.5,
+        "letter": 0.5,
+        "video_qa": 1.2,
+        "grounded_qa": 3.5,
+        "description": 2.0,
+        "temporal_grounding": 0.8,
+        "tracking": 1.2,
+    },
+    tails=6,
+    lr=1.1e-3,
     variants=3,
 )
-STAGES = (FRAMES, LETTERS, TIME, TARGETS, POLISH)
+STAGES = (FRAMES, TIME, TARGETS, LETTERS, REFINE, WORDS, CHOICES, LETTERS_AGAIN, COLOURS)
 
 
 @dataclass(frozen=True)
@@ -158,15 +238,22 @@ def clippings(stage: Stage, seed: int, step: int) -> list[Clipping]:
     for index in range(stage.videos // 2 if long else stage.videos):
         level = rng.choices(list(levels), list(levels.values()))[0]
         scene = draw(level, f"base-{seed}-{stage.name}", step * 1000 + index, whole=True if coarse else None)
-        if stage.single_moments:
+        if not stage.has_video:
+            made.append(Clipping(scene, (), (letter_lesson(scene),)))
+            continue
+        if stage.name == "frames":
             grid = [k * STEP_S for k in range(int(scene.duration_s / STEP_S))]
             second = rng.choice([t for t in grid if scene.target.visible(t)] if rng.random() < 0.9 else grid)
-            lessons = frame_lessons(scene, second, rng)
-            if level == "easy" and scene.target.visible(second):  # the easy level's choices are told by one look
-                lessons += _task_lessons(stage, scene, rng)
-            made.append(Clipping(scene, (second, second), _chosen(stage, lessons, rng)))
+            made.append(Clipping(scene, (second, second), _chosen(stage, frame_lessons(scene, second, rng), rng)))
             continue
-        lessons = [*video_lessons(scene, rng), *_task_lessons(stage, scene, rng)]
+        lessons = [*video_lessons(scene, rng), *_target_lessons(stage, scene, rng)]
+        for variant in range(1, stage.variants):
+            lessons += [
+                letter_lesson(scene, variant),
+                *_target_lessons(
+                    replace(stage, lessons={"video_qa": 1.0, "grounded_qa": 1.0}), replace(scene, id=f"{scene.id}/{variant}"), rng
+                ),
+            ]
         if "when" in stage.lessons:
             lessons.append(when_lesson(scene))
         if coarse:
@@ -190,20 +277,15 @@ def _chosen(stage: Stage, lessons: Sequence[Lesson], rng: random.Random) -> tupl
     return tuple(lesson for lesson in keyed[: stage.tails] if lesson.kind in stage.lessons)
 
 
-def _task_lessons(stage: Stage, scene: Scene, rng: random.Random) -> list[Lesson]:
-    """The product's own questions; those by letter several times, with other options each time."""
-    made = [_asked(name, scene, stage, rng) for name in stage.lessons if name in _TASKS and fits(name, scene)]
-    for variant in range(1, stage.variants):
-        made.append(letter_lesson(scene, variant))
-        other = replace(scene, id=f"{scene.id}/{variant}")
-        made += [_asked(name, other, stage, rng) for name in ("video_qa", "grounded_qa") if name in stage.lessons and fits(name, scene)]
+def _target_lessons(stage: Stage, scene: Scene, rng: random.Random) -> list[Lesson]:
+    made = []
+    for name in stage.lessons:
+        if name in _TASKS and fits(name, scene):
+            asking = Asking(thinking=rng.random() < THINKING_SHARE, order="video_first")
+            asked = sample(name, scene, "")
+            task = _TASKS[name]
+            made.append(Lesson(name, task.ask(asked, asking), task.write(lazy(asked, stage, rng), asking)))
     return made
-
-
-def _asked(task: str, scene: Scene, stage: Stage, rng: random.Random) -> Lesson:
-    asking = Asking(thinking=rng.random() < THINKING_SHARE, order="video_first")
-    asked, rules = sample(task, scene, ""), _TASKS[task]
-    return Lesson(task, rules.ask(asked, asking), rules.write(lazy(asked, stage, rng), asking))
 
 
 _TASKS = {name: load_task(name) for name in ("temporal_grounding", "tracking", "video_qa", "grounded_qa", "description", "quality")}

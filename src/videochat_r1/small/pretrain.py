@@ -11,10 +11,10 @@ import argparse
 import json
 import math
 import time
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 
 from videochat_r1.policy.attention import SharedRow, by_layout
-from videochat_r1.policy.families.base import family_of
+from videochat_r1.policy.families.base import VisionFeatures, family_of
 from videochat_r1.policy.patches import embed_by_product, frames_to_patches
 from videochat_r1.policy.vision_attention import batch_windows
 from videochat_r1.small.architecture import (
@@ -51,7 +51,7 @@ class Batch:
     """One step: B videos with their questions in one row of L tokens, `[video | question answer | question answer | video | ...]`."""
 
     drawing: Drawing
-    grids: list[tuple[int, int, int]]  # of the videos
+    grids: list[tuple[int, int, int]]  # of the videos; none in a step of questions alone
     ids_L: Tensor
     positions_3L: Tensor
     prompts: list[int]  # tokens of each video
@@ -87,9 +87,12 @@ def collate(items: Sequence[Clipping], tokenizer: PreTrainedTokenizerFast, confi
     for item in items:
         grid = (len(item.times_s) // TEMPORAL_PATCH, side, side)
         video = _video_ids(grid, item.times_s, tokenizer, config)
-        grids.append(grid)
-        positions.append(family.positions(torch.tensor(video), grid, item.times_s, config))
-        first = int(positions[-1].max()) + 1
+        if item.times_s:
+            grids.append(grid)
+            positions.append(family.positions(torch.tensor(video), grid, item.times_s, config))
+        else:
+            positions.append(torch.arange(len(video)).expand(3, -1))
+        first = int(positions[-1][:, -1].max()) + 1
         prompts.append(len(video))
         tails.append([])
         ids += video
@@ -148,27 +151,20 @@ def logits_of_answers(model: Any, video_processor: Any, batch: Batch, generator:
     device = batch.ids_L.device
     embeds_LD = model.get_input_embeddings()(batch.ids_L)
     video_L = batch.ids_L == model.config.video_token_id
-    moments = batch.grids[0][0] * TEMPORAL_PATCH
-    noise = torch.randn((len(batch.grids), moments, 1, SIDE_PX, SIDE_PX), generator=generator, device=device)
-    frames = paint(batch.drawing, SIDE_PX, noise, device)
-    patches, _ = frames_to_patches(frames.flatten(0, 1), video_processor)
     family = family_of(model.config)
-    features = family.vision(model, patches, batch.grids)
-    embeds_LD = embeds_LD.index_copy(0, video_L.nonzero()[:, 0], torch.cat([feature.embeds_VD for feature in features]))
-    layout = _layout(batch, device)
+    features: list[VisionFeatures] = []
+    if batch.grids:
+        moments = batch.grids[0][0] * TEMPORAL_PATCH
+        noise = torch.randn((len(batch.grids), moments, 1, SIDE_PX, SIDE_PX), generator=generator, device=device)
+        frames = paint(batch.drawing, SIDE_PX, noise, device)
+        patches, _ = frames_to_patches(frames.flatten(0, 1), video_processor)
+        features = family.vision(model, patches, batch.grids)
+        embeds_LD = embeds_LD.index_copy(0, video_L.nonzero()[:, 0], torch.cat([feature.embeds_VD for feature in features]))
+    layout = SharedRow(batch.prompts, batch.tails, device)
     hidden_1LD = family.hidden(model, embeds_LD[None], batch.positions_3L[:, None], features, video_L[None], **by_layout(model, layout))
     taught = batch.weight_L[1:] > 0
     logits = model.lm_head(hidden_1LD[0, :-1][taught]).float()
     return logits, batch.ids_L[1:][taught], batch.kind_L[1:][taught]
-
-
-def _layout(batch: Batch, device: torch.device) -> SharedRow:
-    """Who sees whom. A video with one question is one causal sequence: nothing is shared, and one call does for two."""
-    if all(len(tails) == 1 for tails in batch.tails):
-        return SharedRow(
-            [prompt + tail for prompt, (tail,) in zip(batch.prompts, batch.tails, strict=True)], [()] * len(batch.prompts), device
-        )
-    return SharedRow(batch.prompts, batch.tails, device)
 
 
 def learn(
@@ -182,40 +178,41 @@ def learn(
     log: Path,
     on_stage: Callable[[], None] = lambda: None,
 ) -> None:
-    """The stages in a row; on_stage is called after each. A stage depends on the weights before it and on nothing else of what went before,
-    so that a recipe which is cut off goes on from the last whole stage to the weights that it would have had."""
+    """The stages in a row. Those with the same learning rate share one warm-up and one cosine; on_stage is called after each stage."""
     model.to(device).train()
     batch_windows(model.model.visual, True)
     embed_by_product(model.model.visual)
     video_processor = small_processor(tokenizer, model.config.model_type).video_processor
+    generator = torch.Generator(device=device).manual_seed(seed)
     values_V = torch.tensor([_number(str(tokenizer.decode([token]))) for token in range(len(tokenizer))], device=device)
     began = time.monotonic()
     with log.open("a", encoding="utf-8") as out:
-        for stage in stages:
-            course = _Course(model, stage.lr, stage.steps)
-            generator = torch.Generator(device=device).manual_seed(zlib.crc32(f"{seed}/{stage.name}".encode()))
-            seen: dict[str, Tensor] = defaultdict(lambda: torch.zeros(4, device=device))
-            for step, batch in enumerate(_batches(stage, seed, tokenizer, model.config, workers), start=1):
-                loss = _learn_from(model, video_processor, to_device(batch, device), generator, course, seen, values_V)
-                if step % 50 == 0 or step == stage.steps:
-                    row = {
-                        "stage": stage.name,
-                        "step": step,
-                        "seconds": round(time.monotonic() - began, 1),
-                        "loss": round(loss.item(), 4),
-                        "kinds": {kind: _summary(counts) for kind, counts in sorted(seen.items())},
-                    }
-                    seen.clear()
-                    out.write(json.dumps(row) + "\n")
-                    out.flush()
-                    print(json.dumps(row), flush=True)
-            on_stage()
+        for lr, part in groupby(stages, key=lambda stage: stage.lr):
+            own = list(part)
+            course = _Course(model, lr, sum(stage.steps for stage in own))
+            for stage in own:
+                seen: dict[str, Tensor] = defaultdict(lambda: torch.zeros(4, device=device))
+                for step, batch in enumerate(_batches(stage, seed, tokenizer, model.config, workers), start=1):
+                    loss = _learn_from(model, video_processor, to_device(batch, device), generator, course, seen, values_V)
+                    if step % 100 == 0 or step == stage.steps:
+                        row = {
+                            "stage": stage.name,
+                            "step": step,
+                            "seconds": round(time.monotonic() - began, 1),
+                            "loss": round(loss.item(), 4),
+                        }
+                        row["kinds"] = {kind: _summary(counts) for kind, counts in sorted(seen.items())}
+                        seen.clear()
+                        out.write(json.dumps(row) + "\n")
+                        out.flush()
+                        print(json.dumps(row), flush=True)
+                on_stage()
 
 
 class _Course:
     """AdamW over one warm-up and one cosine."""
 
-    WARM_STEPS, LOWEST = 60, 0.03
+    WARM_STEPS, LOWEST = 100, 0.03
 
     def __init__(self, model: Any, lr: float, steps: int) -> None:
         self.parameters = list(model.parameters())
@@ -305,6 +302,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes that draw scenes; 0 draws between the steps")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--steps-factor", type=float, default=1.0, help="scales the steps of every stage, for a trial")
+    parser.add_argument("--videos-factor", type=float, default=1.0, help="scales the videos of every step, for a trial")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(chosen.seed)
@@ -318,7 +316,15 @@ def main() -> None:
         tokenizer = train_tokenizer(corpus(chosen.seed), VOCABULARY, chosen.kind)
         model = small_model(small_config(tokenizer, kind=chosen.kind))
         log.write_text("", encoding="utf-8")
-    stages = [replace(stage, steps=max(1, round(stage.steps * chosen.steps_factor))) for stage in STAGES if stage.name in chosen.stages]
+    stages = [
+        replace(
+            stage,
+            steps=max(1, round(stage.steps * chosen.steps_factor)),
+            videos=max(2, round(stage.videos * chosen.videos_factor)),
+        )
+        for stage in STAGES
+        if stage.name in chosen.stages
+    ]
     settings = {
         "seed": chosen.seed,
         "stages": [asdict(stage) for stage in stages],
