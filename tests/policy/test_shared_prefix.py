@@ -5,7 +5,7 @@ import torch
 from tests.tiny import FAMILIES, tiny_clip, tiny_completion, tiny_policy, tiny_prompt
 
 from videochat_r1.policy.logprobs import logprobs
-from videochat_r1.policy.shared_prefix import pack, row_tokens, shared_logprobs
+from videochat_r1.policy.shared_prefix import pack, row_tokens, rows_at, shared_logprobs
 
 TEXTS = [
     ["<answer>0.5 to 1.5</answer>", "?", "It turns at once. <answer>1.0 to 2.0</answer>"],
@@ -138,3 +138,19 @@ def test_features_of_another_prompt_are_refused():
         shared_logprobs(policy, prompts[:1], completions[:1], features[1:2])
     with pytest.raises(ValueError, match="one of each"):
         shared_logprobs(policy, prompts, completions[:2], features)
+
+
+def test_gradients_of_a_place_that_all_completions_read_add_up_in_one_order():
+    """With several threads too: plain indexing gave tens of different last bits here."""
+    draw, before = torch.Generator().manual_seed(0), torch.get_num_threads()
+    hidden_LD = torch.randn(4000, 128, generator=draw, requires_grad=True)
+    places_N = torch.cat([torch.tensor([0, *range(1 + k * 100, 100 + k * 100)]) for k in range(20)])
+    upstream_ND = torch.randn(len(places_N), 128, generator=draw)
+    torch.set_num_threads(4)
+    try:
+        grads = [torch.autograd.grad(rows_at(hidden_LD, places_N), hidden_LD, upstream_ND)[0] for _ in range(30)]
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(grad, grads[0]) for grad in grads[1:])
+    expected_D = upstream_ND[places_N == 0].sum(0)
+    assert torch.allclose(grads[0][0], expected_D, atol=1e-5) and torch.equal(grads[0][1], upstream_ND[1])

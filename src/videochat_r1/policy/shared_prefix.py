@@ -51,7 +51,7 @@ def shared_logprobs(
     layout = SharedRow(lengths, row.tails, policy.device, backend or _backend(policy, lengths, row.tails))
     hidden_LD = row_hidden(policy, row, features, layout)
     head, compiled = policy.base.get_output_embeddings(), policy.config.compile_head
-    logprobs_N, entropies_N = score_tokens(head, hidden_LD[row.readers_N], row.targets_N, compiled=compiled)
+    logprobs_N, entropies_N = score_tokens(head, rows_at(hidden_LD, row.readers_N), row.targets_N, compiled=compiled)
     counts = [len(completion) for group in completions for completion in group]
     logprobs, entropies = iter(logprobs_N.split(counts)), iter(entropies_N.split(counts))
     return [TokenScores(logprobs=[next(logprobs) for _ in group], entropies=[next(entropies) for _ in group]) for group in completions]
@@ -109,6 +109,13 @@ def pack(policy: Policy, prompts: Sequence[Prompt], completions: Sequence[Sequen
     tensors = (torch.cat(ids), torch.cat(positions, 1), torch.cat(video), torch.cat([nothing, *readers]), torch.cat([nothing, *targets]))
     ids_L, positions_3L, video_L, readers_N, targets_N = (tensor.to(policy.device) for tensor in tensors)
     return Row(ids_L, positions_3L, video_L, tails, readers_N, targets_N)
+
+
+def rows_at(x_LD: Tensor, places_N: Tensor) -> Tensor:
+    """x_LD[places_N] whose gradients add up in one order wherever a place is read more than once, as a prompt's last token is by all of
+    its completions: runs are then equal to the last bit. On a processor the gradient of plain indexing adds by several threads at once, in
+    whichever order they come; on a GPU that of index_select does."""
+    return x_LD.index_select(0, places_N) if x_LD.device.type == "cpu" else x_LD[places_N]
 
 
 def row_hidden(policy: Policy, row: Row, features: Sequence[VisionFeatures], layout: Layout) -> Tensor:
