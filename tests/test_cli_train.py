@@ -122,6 +122,14 @@ def test_ctrl_c_ends_with_5_and_the_run_goes_on(world, model, tmp_path, capsys):
     assert [row["step"] for row in read_rows(run / "metrics.jsonl")] == list(range(1, steps + 2))
 
 
+def test_a_mistyped_folder_is_not_gone_on_with(world, model, tmp_path, capsys):
+    recipe = tiny_recipe(tmp_path, world, model)
+    (tmp_path / "long-run").mkdir()
+    said = fault(capsys, 2, "train", recipe, "--out", tmp_path / "long-rnu", "--resume")
+    assert "no run folder" in said and f"Did you mean {tmp_path / 'long-run'}?" in said
+    assert not (tmp_path / "long-rnu").exists()
+
+
 def test_ctrl_c_before_the_first_step_ends_with_5(world, model, tmp_path, capsys, monkeypatch):
     from videochat_r1.commands import train
 
@@ -130,6 +138,7 @@ def test_ctrl_c_before_the_first_step_ends_with_5(world, model, tmp_path, capsys
 
     monkeypatch.setattr(train, "load", stopped)
     assert "--resume" in fault(capsys, 5, "train", tiny_recipe(tmp_path, world, model), "--out", tmp_path / "run")
+    assert (tmp_path / "run").exists()  # or there would be nothing to go on with
 
 
 def test_faults_of_model_and_data_end_before_any_step(world, model, tmp_path, capsys):

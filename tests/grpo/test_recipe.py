@@ -102,3 +102,13 @@ def test_what_matters_is_refused_with_the_difference_shown(caplog):
     require_resumable(before, changed, anyway=True)
     assert "grpo.group_size: 8 -> 4" in caplog.text
     require_resumable(before, {"grpo": GrpoConfig(), "train": TrainConfig(lr=1e-5)}, anyway=False)
+
+
+def test_another_way_to_write_the_path_of_one_file_is_no_change(tmp_path, monkeypatch):
+    (tmp_path / "b").write_text("")
+    monkeypatch.chdir(tmp_path)
+    before = described({"outer": Outer(sources=(Inner(path="b"),))})
+    assert compare(before, {"outer": Outer(sources=(Inner(path=str(tmp_path / "b")),))}) == []
+    assert [change.field for change in compare(before, {"outer": Outer(sources=(Inner(path=str(tmp_path / "c")),))})] == [
+        "outer.sources.0.path"
+    ]

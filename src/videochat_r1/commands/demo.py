@@ -12,7 +12,8 @@ from videochat_r1.commands.options import Command, Given, Options, option, seed_
 
 class Demo(Options):
     """A small video model learns to find and to follow by reward alone: it is trained, evaluated before and after on held-out scenes, and
-    a report is written. No GPU and no download of weights; minutes on two cores."""
+    a report is written. No GPU and no download of weights; minutes on two cores. Run again in the same folder, it goes on where it was
+    stopped; one that was finished is evaluated and reported again."""
 
     out: str = option("runs/demo", "where the run and its report go", "DIR")
     seed: int = seed_option("of the scenes, the samples' order and every completion")

@@ -13,6 +13,7 @@ from videochat_r1.commands.quiet import quiet_libraries
 from videochat_r1.config import Recipe, read_recipe, recipe_toml
 from videochat_r1.errors import Interrupted, UsageError
 from videochat_r1.runs import answers, ended_by_signals, load, run_steps
+from videochat_r1.spelling import near
 
 if TYPE_CHECKING:
     from videochat_r1.datasets.base.defects import DefectReport
@@ -52,6 +53,11 @@ def run(options: Train, out: TextIO, fields: Given) -> int:
 
     path = Path(options.out) if options.out else Path("runs") / Path(options.recipe).stem
     resume = options.resume or options.resume_anyway
+    if resume and not path.exists():
+        runs = [each.name for each in path.parent.iterdir() if each.is_dir()] if path.parent.is_dir() else []
+        close = near(path.name, runs)
+        mend = f"Did you mean {path.parent / close[0]}?" if close else "Leave --resume out to begin a run there."
+        raise UsageError(f"There is no run folder {path} to go on with.", mend)
     with ended_by_signals(), RunFolder(path, resume=resume) as folder:
         if resume and not any(folder.checkpoints.glob("step-*")):
             say(f"There is no checkpoint in {path}: the run begins at its first step.")

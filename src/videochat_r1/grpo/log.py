@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from videochat_r1.errors import EnvironmentFault, UsageError
+from videochat_r1.errors import EnvironmentFault, Interrupted, UsageError, UserFault
 
 NOTES = logging.getLogger("videochat_r1")
 
@@ -151,7 +151,7 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if kind is not None and self._is_new:
+        if kind is not None and self._is_new and issubclass(kind, UserFault) and not issubclass(kind, Interrupted):
             self._clear_if_nothing_was_done()
         self.close()
 
