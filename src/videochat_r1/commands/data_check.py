@@ -40,7 +40,7 @@ def run(options: Check, out: TextIO, fields: Given) -> int:
     found: dict[str, Any] = report.as_dict()
     lines = report.lines()
     if not report.clean and options.split == "test":
-        lines.append("  in brackets: what is done with it in a test set; --split train says what training does")
+        lines.insert(1, "  in brackets: what is done with it in a test set; --split train says what training does")
     is_clean = report.clean
     if options.train:
         train = read_samples(options.training_source(options.train)).samples
