@@ -5,6 +5,7 @@ in VideoChat-R1 (arXiv:2504.06958, R_cap); `event_precision` shows whether a tex
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -20,10 +21,13 @@ def ask(sample: Sample, asking: Asking) -> str:
     return "Describe this video in detail."
 
 
+LETTER = re.compile(r"[^\W_]")  # what str.isalnum calls a letter or digit, found without a step of Python for each character
+
+
 def read(text: str, sample: Sample, asking: Asking) -> Reading:
     """What the text says after its thought, if it has one. Reason: no_text."""
     caption = tags.after_thought(tags.window(text)).strip()
-    found = any(letter.isalnum() for letter in caption)
+    found = LETTER.search(caption) is not None
     return Reading(answer=Answer(caption=caption) if found else None, reason="" if found else "no_text", format_ok=found)
 
 
