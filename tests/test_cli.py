@@ -336,3 +336,13 @@ def test_no_command_line_is_a_fault_of_the_programs_own(capsys, tmp_path, monkey
 def test_main_reads_the_process_own_command_line(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["videochat-r1", "scoer"])
     assert main() == 2
+
+
+def test_a_data_check_says_which_splits_actions_it_shows(capsys, tmp_path):
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps({"a": {"duration": 5.0, "timestamps": [[1.0, 9.0]], "sentences": ["a dog barks."]}}))
+    words = ("data", "check", "--dataset", "activitynet_captions", "--annotations", path)
+    code, out, _ = ran(capsys, *words)
+    assert code == 3 and "done with it in a test set; --split train" in out.splitlines()[1]
+    code, out, _ = ran(capsys, *words, "--split", "train")
+    assert code == 3 and "in a test set" not in out
