@@ -15,7 +15,8 @@ import contextlib
 import gc
 import statistics
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
 import torch
 
@@ -25,6 +26,7 @@ from benchmarks.ways import PHASES, WAYS, Settings, Shared, Stock, decode_bytes,
 from videochat_r1.policy import cost
 from videochat_r1.policy.fused import stock_layers
 from videochat_r1.policy.logprobs import logprobs
+from videochat_r1.policy.memory import OptimizerName
 from videochat_r1.policy.model import Policy
 from videochat_r1.policy.shared_prefix import shared_logprobs
 from videochat_r1.types import Completion, Prompt
@@ -68,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> Record:
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the policy's settings, such as attention=flex"
     )
     parser.add_argument("--lora-rank", type=int, default=None, help="0 trains the language model itself")
+    parser.add_argument("--optimizer", choices=get_args(OptimizerName), default="adamw", help="where moments and results are kept")
     chosen = parser.parse_args(argv)
     device = begin(chosen)
     budget = Budget(chosen.budget_seconds)
@@ -76,14 +79,7 @@ def main(argv: Sequence[str] | None = None) -> Record:
         supply = supply_of(chosen, device, prompt_tokens)
         if "ceilings" not in record.content:
             record.note(ceilings=ceilings(device, supply.policy.dtype))
-        settings = Settings(
-            group=chosen.group,
-            tokens=(chosen.completion_tokens or [supply.completion_tokens])[0],
-            kl_weight=chosen.kl_weight,
-            token_budget=chosen.token_budget,
-            seed=chosen.seed,
-        )
-        check = checked(supply, settings)
+        check = checked(supply, settings_of(chosen, (chosen.completion_tokens or [supply.completion_tokens])[0]))
         record.note(checked=[*record.content.get("checked", []), check])
         say(f"checked: {check}")
         for count in chosen.prompts:
@@ -111,6 +107,17 @@ def free(device: torch.device) -> None:
 
 def vars_of(chosen: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in vars(chosen).items() if key != "out"}
+
+
+def settings_of(chosen: argparse.Namespace, tokens: int) -> Settings:
+    return Settings(
+        group=chosen.group,
+        tokens=tokens,
+        kl_weight=chosen.kl_weight,
+        token_budget=chosen.token_budget,
+        seed=chosen.seed,
+        optimizer=chosen.optimizer,
+    )
 
 
 def supply_of(chosen: argparse.Namespace, device: torch.device, prompt_tokens: int | None) -> Supply:
@@ -168,7 +175,7 @@ def in_float32(policy: Policy) -> Iterator[None]:
 def checked(supply: Supply, settings: Settings) -> dict[str, float]:
     """Hold D and C to the plain forward, and all ways' gradients to each other, on one group of two short completions. Raises
     AssertionError where they differ by more than the type's rounding explains."""
-    policy, short = supply.policy, Settings(group=2, tokens=min(settings.tokens, 16), kl_weight=0.04, token_budget=settings.token_budget)
+    policy, short = supply.policy, replace(settings, group=2, tokens=min(settings.tokens, 16), kl_weight=0.04)
     prompts = supply.prompts(1)
     dtype = policy.dtype
     with torch.no_grad():
@@ -186,6 +193,8 @@ def checked(supply: Supply, settings: Settings) -> dict[str, float]:
         found[f"{name}_gradient_norm"] = taken.norm
         difference = abs(taken.norm - found["D_gradient_norm"]) / found["D_gradient_norm"]
         assert difference < GRADIENT_GAP[dtype], f"{name}'s gradient has another norm than D's: {found}"
+        del taken  # its optimizer's state, before the next one's
+        free(supply.device)
     return found
 
 
@@ -193,7 +202,7 @@ def one_row(
     supply: Supply, name: str, count: int, tokens: int, chosen: argparse.Namespace, budget: Budget, record: Record
 ) -> dict[str, Any]:
     """The medians of one way at one size, or why there are none."""
-    settings = Settings(group=chosen.group, tokens=tokens, kl_weight=chosen.kl_weight, token_budget=chosen.token_budget, seed=chosen.seed)
+    settings = settings_of(chosen, tokens)
     row: dict[str, Any] = {"way": name, "geometry": supply.name, "completion_tokens": tokens, "prompts": count, "group": chosen.group}
     row["asked_prompt_tokens"] = getattr(supply, "prompt_tokens", None)  # None: filmed prompts are as long as they are
     way = WAYS[name](supply.policy, settings)

@@ -27,7 +27,7 @@ from videochat_r1.grpo.update import Learner, Lesson
 from videochat_r1.policy import cost
 from videochat_r1.policy.fused import stock_layers
 from videochat_r1.policy.logprobs import row_positions
-from videochat_r1.policy.memory import Sizes
+from videochat_r1.policy.memory import OptimizerName, Sizes
 from videochat_r1.policy.model import Policy
 from videochat_r1.rollout.base import Sampling, seed_of
 from videochat_r1.rollout.native import NativeEngine
@@ -47,6 +47,7 @@ class Settings:
     kl_weight: float = 0.04
     token_budget: int = 16384
     seed: int = 0
+    optimizer: OptimizerName = "adamw"
 
 
 class Shared:
@@ -57,7 +58,7 @@ class Shared:
 
     def __init__(self, policy: Policy, settings: Settings) -> None:
         self.policy, self.settings = policy, settings
-        self.optimizer = Optimizer(policy.parameters(), TrainConfig(lr=LR))
+        self.optimizer = Optimizer(policy.parameters(), TrainConfig(lr=LR, optimizer=settings.optimizer))
         self.learner = Learner(policy, self.optimizer, GrpoConfig(kl_weight=settings.kl_weight), settings.token_budget)
         self.engine = NativeEngine(policy)
         self.steps = 0
@@ -144,7 +145,7 @@ class Stock:
 
     def __init__(self, policy: Policy, settings: Settings) -> None:
         self.policy, self.settings = policy, settings
-        self.optimizer = Optimizer(policy.parameters(), TrainConfig(lr=LR))
+        self.optimizer = Optimizer(policy.parameters(), TrainConfig(lr=LR, optimizer=settings.optimizer))
         self.rows = settings.group  # in a training pass; halved where memory does not hold them
 
     def step(self, prompts: Sequence[Prompt], clock: Clock, given: Sequence[Sequence[Completion]] | None = None) -> list[list[Completion]]:

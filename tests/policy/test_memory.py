@@ -85,8 +85,10 @@ def test_weights_and_cache_by_hand():
 
 
 def kept_for_backward(policy, work):
-    """Bytes that PyTorch keeps for the backward pass of what work gives, weights apart: each storage once."""
-    held, weights = {}, {weight.untyped_storage().data_ptr() for weight in policy.model.parameters()}
+    """Bytes that PyTorch keeps for the backward pass of what work gives, weights and their lowered copies apart: each storage once."""
+    work()  # makes these copies
+    lowered = [copy for layer in policy.model.modules() for copy in layer.__dict__.get("_lowered", ())[1:]]
+    held, weights = {}, {weight.untyped_storage().data_ptr() for weight in (*policy.model.parameters(), *lowered)}
 
     def pack(tensor):
         storage = tensor.untyped_storage()

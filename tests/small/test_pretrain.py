@@ -5,11 +5,12 @@ import pytest
 import torch
 from tests.small.parts import clip_of, small_policy, small_tokenizer, tiny_small_model
 
+from videochat_r1.policy.attention import SharedRow
 from videochat_r1.policy.logprobs import logprobs
 from videochat_r1.policy.prompt import encode_text, render_text
 from videochat_r1.small.architecture import KINDS
 from videochat_r1.small.curriculum import STAGES, TARGETS, Clipping, clippings
-from videochat_r1.small.pretrain import _Course, collate, learn, logits_of_answers
+from videochat_r1.small.pretrain import InBfloat16, _Course, collate, learn, logits_of_answers
 
 TOKENIZER = small_tokenizer()
 
@@ -98,6 +99,29 @@ def test_two_steps_of_each_stage(tmp_path, capsys, kind):
         assert torch.isfinite(weight).all() and torch.equal(weight, weights[1][name])
     assert sum(not torch.equal(weight, start[name]) for name, weight in weights[0].items()) > 0.9 * len(start)
     assert capsys.readouterr().out.count("\n") == 2 * len(stages)
+
+
+def test_a_pause_where_the_learning_rate_changes_leaves_no_trace(tmp_path):
+    stages = [replace(stage, steps=2, videos=4) for stage in STAGES[-2:]]
+    assert stages[0].lr != stages[1].lr
+    weights = []
+    for parts in ([stages], [stages[:1], stages[1:]]):
+        model = tiny_small_model()
+        for part in parts:
+            learn(model, TOKENIZER, part, seed=1, device="cpu", workers=0, log=tmp_path / "log.jsonl")
+        weights.append(list(model.parameters()))
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
+
+
+def test_attention_in_bfloat16_is_the_same_but_for_rounding():
+    policy, item = small_policy(), item_with_several_lessons()
+    batch = collate([item], TOKENIZER, policy.hf_config)
+    row, shape = SharedRow(batch.prompts, batch.tails, torch.device("cpu")), (1, 4, len(batch.ids_L), 16)
+    q, k, v = (torch.randn(shape, generator=torch.Generator().manual_seed(seed), requires_grad=True) for seed in range(3))
+    exact, low = (layout.attend(0, q, k, v, 0.25) for layout in (row, InBfloat16(row)))
+    assert low.dtype == torch.float32 and 0 < float(((exact - low).norm() / exact.norm()).detach()) < 0.02
+    for whole, rounded in zip(*(torch.autograd.grad(out.square().sum(), (q, k, v)) for out in (exact, low)), strict=True):
+        assert rounded.dtype == torch.float32 and float((whole - rounded).norm() / whole.norm()) < 0.03
 
 
 def test_a_short_course_lowers_the_loss():

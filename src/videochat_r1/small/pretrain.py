@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import time
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -24,7 +25,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from transformers import AutoModelForImageTextToText, PreTrainedTokenizerFast
 
-from videochat_r1.policy.attention import SharedRow, by_layout
+from videochat_r1.policy.attention import Layout, SharedRow, by_layout
 from videochat_r1.policy.families.base import VisionFeatures, family_of
 from videochat_r1.policy.patches import embed_by_product, frames_to_patches
 from videochat_r1.policy.vision_attention import batch_windows
@@ -146,6 +147,18 @@ def to_device(batch: Batch, device: str) -> Batch:
     return replace(batch, **moved)
 
 
+class InBfloat16:
+    """A layout whose attention alone is taken in bfloat16. In float32 a GPU has no kernel that takes all segments of a row at once, and a
+    loop over 160 videos is 2 seconds a step where the rest of it is a few hundredths."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    def attend(self, layer: int, q_BHLD: Tensor, k_BKLD: Tensor, v_BKLD: Tensor, scale: float) -> Tensor:
+        low = (x.bfloat16() for x in (q_BHLD, k_BKLD, v_BKLD))
+        return self.layout.attend(layer, *low, scale).to(q_BHLD.dtype)
+
+
 def logits_of_answers(model: Any, video_processor: Any, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (A, V), targets (A,) and kinds (A,) of the A answer tokens of a batch."""
     device = batch.ids_L.device
@@ -160,7 +173,9 @@ def logits_of_answers(model: Any, video_processor: Any, batch: Batch, generator:
         patches, _ = frames_to_patches(frames.flatten(0, 1), video_processor)
         features = family.vision(model, patches, batch.grids)
         embeds_LD = embeds_LD.index_copy(0, video_L.nonzero()[:, 0], torch.cat([feature.embeds_VD for feature in features]))
-    layout = SharedRow(batch.prompts, batch.tails, device)
+    layout: Layout = SharedRow(batch.prompts, batch.tails, device)
+    if device.type == "cuda":
+        layout = InBfloat16(layout)
     hidden_1LD = family.hidden(model, embeds_LD[None], batch.positions_3L[:, None], features, video_L[None], **by_layout(model, layout))
     taught = batch.weight_L[1:] > 0
     logits = model.lm_head(hidden_1LD[0, :-1][taught]).float()
@@ -183,7 +198,7 @@ def learn(
     batch_windows(model.model.visual, True)
     embed_by_product(model.model.visual)
     video_processor = small_processor(tokenizer, model.config.model_type).video_processor
-    generator = torch.Generator(device=device).manual_seed(seed)
+    generator = torch.Generator(device=device)
     values_V = torch.tensor([_number(str(tokenizer.decode([token]))) for token in range(len(tokenizer))], device=device)
     began = time.monotonic()
     with log.open("a", encoding="utf-8") as out:
@@ -192,6 +207,7 @@ def learn(
             course = _Course(model, lr, sum(stage.steps for stage in own))
             for stage in own:
                 seen: dict[str, Tensor] = defaultdict(lambda: torch.zeros(4, device=device))
+                generator.manual_seed(zlib.crc32(f"{seed} {stage.name}".encode()))  # so that stages after a pause are as without it
                 for step, batch in enumerate(_batches(stage, seed, tokenizer, model.config, workers), start=1):
                     loss = _learn_from(model, video_processor, to_device(batch, device), generator, course, seen, values_V)
                     if step % 100 == 0 or step == stage.steps:
