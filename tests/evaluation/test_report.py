@@ -20,8 +20,8 @@ from rich.console import Console
 from tests.evaluation.trial import answered, candidates, drawn_clip, figures, metrics_rows, payload, tracking_example, trial_report
 
 from videochat_r1.errors import EnvironmentFault
-from videochat_r1.evaluation import legend, tables
-from videochat_r1.evaluation.curves import phase_seconds, read_metrics, reward_series, smoothed
+from videochat_r1.evaluation import charts, legend, tables
+from videochat_r1.evaluation.curves import Series, phase_seconds, read_metrics, reward_series, smoothed
 from videochat_r1.evaluation.examples import duration_of, strip, timeline
 from videochat_r1.evaluation.live import Live, duration_text
 from videochat_r1.evaluation.report import Example, Report, choose_examples, console_table, describe_environment, write_report
@@ -402,6 +402,28 @@ def test_metrics_are_read_past_broken_lines_and_the_last_of_two_rows_counts(tmp_
         + '\n{"step": 3, "rew'
     )
     assert read_metrics(path) == [{"step": 1.0, "reward": 0.5}, {"step": 2.0, "reward": 3.0}]
+
+
+@pytest.mark.parametrize(
+    ("values", "last", "power"),
+    [
+        ((1.1e-6, 8.59e-7), "0.86", -6),
+        ((0.1, 0.0766), "0.077", 0),
+        ((3.0, 2.0), "2.00", 0),
+        ((0.0, -123456.0), "-1.23", 5),
+        ((0.0,), "0.00", 0),
+    ],
+)
+def test_a_curves_labels_have_fixed_decimals_and_stay_in_its_picture(values: tuple[float, ...], last: str, power: int) -> None:
+    item = Series("k", "name", tuple(range(1, len(values) + 1)), values, values)
+    drawn = charts.curve(item)
+    assert (item.power, item.text(values[-1])) == (power, last)
+    width = float(re.search(r'viewBox="0 0 ([\d.]+)', drawn).group(1))  # type: ignore[union-attr]
+    labels = re.findall(r'<text x="([-\d.]+)"[^>]*text-anchor="(\w+)"[^>]*>([^<]*)<', drawn)
+    assert len(labels) > 5
+    for at, anchor, text in labels:
+        left = float(at) - {"start": 0.0, "end": 1.0}[anchor] * 6.6 * len(text)
+        assert left >= 0.0 and left + 6.6 * len(text) <= width, text
 
 
 def test_the_running_mean_is_worked_by_hand() -> None:

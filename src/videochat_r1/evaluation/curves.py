@@ -21,12 +21,24 @@ class Series:
     values: tuple[float, ...]
     smooth: tuple[float, ...]
 
+    @property
+    def power(self) -> int:
+        """The power of ten that its numbers are written without: 0 but for very small and very large ones."""
+        largest = max(map(abs, self.values), default=0.0)
+        return 0 if largest == 0.0 or 1e-3 <= largest < 1e5 else math.floor(math.log10(largest))
+
+    def text(self, value: float) -> str:
+        """A value without the power of ten, with as many decimals as three digits of the largest have: the same for the whole series."""
+        largest = max(map(abs, self.values), default=0.0) / 10.0**self.power
+        decimals = 2 if largest == 0.0 else min(max(2 - math.floor(math.log10(largest)), 0), 5)
+        return f"{value / 10.0**self.power:.{decimals}f}"
+
 
 HEALTH = {
     "kl": "KL to the reference",
     "entropy": "Entropy of a token",
     "completions/mean_length": "Tokens of a completion",
-    "frac_reward_zero_std": "Groups of equal rewards",
+    "frac_reward_zero_std": "Share of groups with equal rewards",
     "reward_std": "Reward spread in a group",
     "grad_norm": "Gradient norm",
     "rollout_logprob_gap/mean": "Log-prob gap, rollout to policy",

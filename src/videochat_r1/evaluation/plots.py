@@ -134,7 +134,7 @@ def curves_figure(found: Sequence[Series], quantity: str) -> Figure:
         axes.scatter(item.steps, item.values, s=5, color=colour, alpha=0.28, linewidths=0)
         axes.plot(item.steps, item.smooth, color=colour, linewidth=1.8, solid_capstyle="round")
         axes.annotate(
-            f"{item.smooth[-1]:.3g}",
+            item.text(item.smooth[-1]),
             (item.steps[-1], item.smooth[-1]),
             (4, 0),
             textcoords="offset points",
@@ -150,6 +150,8 @@ def curves_figure(found: Sequence[Series], quantity: str) -> Figure:
         axes.grid(axis="y")
         axes.set_axisbelow(True)
         axes.locator_params(axis="both", nbins=5)
+        if item.power:
+            axes.ticklabel_format(axis="y", style="sci", scilimits=(item.power, item.power))
         axes.set_ylabel(quantity, fontsize=7)
     for axes in panels[-3:]:
         axes.set_xlabel("step", fontsize=7, labelpad=1)
