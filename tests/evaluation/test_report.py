@@ -354,6 +354,25 @@ def test_a_strip_pairs_each_box_with_the_frame_of_its_second() -> None:
     assert marks is not None and marks.overlaps == {"rft": 1.0, "base": 0.0} and "base" not in marks.frames[1].boxes
 
 
+def test_equal_boxes_are_all_to_be_seen(tmp_path: Path) -> None:
+    """Base, control, tuned model and truth at one place: each leaves its colour in the picture and in the page's order of drawing."""
+    from PIL import Image
+
+    example = tracking_example(1)
+    truth = Answer(boxes=example.sample.truth.boxes)
+    same = replace(example, answers={model: answered("", truth) for model in ("base", "sft", "rft")})
+    write_report(tmp_path, Report(title="t", payload={}, examples=(same,)))
+    with Image.open(tmp_path / "figures/example_01.png") as picture:
+        half = picture.convert("RGB").crop((280, 60, 1180, 200))  # frames where the box is not given
+    colours = {colour: count for count, colour in half.getcolors(1 << 20)}
+    for name in (legend.ON_FRAMES, *(legend.MODELS[model].colour for model in ("base", "sft", "rft"))):
+        wanted = tuple(int(name[place : place + 2], 16) for place in (1, 3, 5))
+        assert sum(count for colour, count in colours.items() if max(map(abs, map(int.__sub__, colour, wanted))) < 24) > 200, name
+    page = (tmp_path / "report.html").read_text()
+    frame = re.findall(r'class="(casing|box)[^"]*of-(\w+)"', page)[4 * 2 : 4 * 4]
+    assert [kind for kind, _ in frame] == ["casing"] * 4 + ["box"] * 4 and [who for _, who in frame[4:]] == ["rft", "base", "sft", "truth"]
+
+
 def test_a_strip_of_many_boxes_shows_first_and_last_and_scores_all() -> None:
     count = 31
     truth = tuple((0.1, 0.1, 0.3, 0.3 + 0.01 * index) for index in range(count))
@@ -378,6 +397,8 @@ def test_spans_are_drawn_on_the_axis_and_scored_as_they_are(spans: Any, drawn: A
     found = timeline(example)
     assert found is not None and found.duration_s == duration_of(example) == 8.0
     assert found.spans["rft"] == drawn and found.overlaps["rft"] == pytest.approx(overlap)
+    words = {((4.0, 2.0),): {"rft": "4.0–2.0 s: ends before it starts"}, (): {"rft": "no span read"}, None: {"rft": "no span read"}}
+    assert found.empty == words.get(spans, {})
 
 
 def test_an_example_without_a_clip_is_told_in_words(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ class Timeline:
     truth: tuple[Span, ...]
     spans: Mapping[str, tuple[Span, ...]]
     overlaps: Mapping[str, float]
+    empty: Mapping[str, str]  # why there is nothing to draw of a model's answer
 
 
 GAIN, BEST, WORST, MEDIAN = "largest gain in reward", "highest reward", "lowest reward", "median reward"
@@ -178,13 +179,23 @@ def timeline(example: Example, count: int = 8) -> Timeline | None:
         return None
     duration_s = duration_of(example)
     spans = {model: answer.reading.answer.spans or () if answer.reading.answer else () for model, answer in example.answers.items()}
+    drawn = {model: _on_axis(found, duration_s) for model, found in spans.items()}
     return Timeline(
         duration_s,
         tuple(filmstrip(example, count)),
         _on_axis(truth.spans, duration_s),
-        {model: _on_axis(found, duration_s) for model, found in spans.items()},
+        drawn,
         {model: union_iou(found, truth.spans) if found else 0.0 for model, found in spans.items()},
+        {model: _why_empty(spans[model]) for model, found in drawn.items() if not found},
     )
+
+
+def _why_empty(spans: Sequence[Span]) -> str:
+    """Of an answer of which the axis shows nothing."""
+    turned = [f"{start:.1f}–{end:.1f} s" for start, end in spans if end < start]
+    if turned:
+        return f"{', '.join(turned)}: ends before it starts"
+    return "nothing within the video" if spans else "no span read"
 
 
 def duration_of(example: Example) -> float:

@@ -98,6 +98,7 @@ def _style() -> str:
         f"main:has(#show-{name}:not(:checked)) .of-{name}:not(.swatch){{display:none}}"
         for name in colours
     )
+    variables += f"--on-frames:{legend.ON_FRAMES};"
     return f":root{{{variables}}}\n{_resource('page.css')}\n{rules}"
 
 
