@@ -20,7 +20,7 @@ from rich.console import Console
 from tests.evaluation.trial import answered, candidates, drawn_clip, figures, metrics_rows, payload, tracking_example, trial_report
 
 from videochat_r1.errors import EnvironmentFault
-from videochat_r1.evaluation import charts, legend, tables
+from videochat_r1.evaluation import charts, legend, plots, tables
 from videochat_r1.evaluation.curves import Series, phase_seconds, read_metrics, reward_series, smoothed
 from videochat_r1.evaluation.examples import duration_of, strip, timeline
 from videochat_r1.evaluation.live import Live, duration_text
@@ -85,6 +85,19 @@ def test_figures_are_whole_pictures_of_sensible_size(written: tuple[Path, Report
             picture.load()
             assert 400 <= picture.width <= 1600 and 100 <= picture.height <= 2400, path.name
             assert sum(count > 0 for count in picture.convert("L").histogram()) > 20, f"{path.name} is blank"
+
+
+def test_long_titles_of_levels_are_whole_and_stay_over_their_panels() -> None:
+    row = tables.Row("temporal_grounding", "Acc&GQA by length of event", {"base": tables.Cell(0.0, 0.0, 0.0)}, {})
+    with plots._style():
+        figure = plots.levels_figure(
+            [("< 2 s (10)", replace(row, task=task)) for task in ("temporal_grounding", "grounded_qa", "tracking")]
+        )
+        figure.draw_without_rendering()
+    for axes in figure.axes:
+        assert axes.get_title(loc="left").endswith("· Acc&GQA by length of event")
+        assert axes._left_title.get_window_extent().x1 <= axes.get_window_extent().x1 + 1  # type: ignore[attr-defined]
+        assert axes.get_ylim()[0] < 0 < 100 < axes.get_ylim()[1]
 
 
 def test_figures_are_the_same_bytes_each_time(written: tuple[Path, Report, float], tmp_path: Path) -> None:

@@ -218,16 +218,23 @@ def levels_figure(table: Sequence[tuple[str, Row]]) -> Figure:
                     axes.plot(x, cell.value, marker="o", markersize=5, color=look(model, models).colour, zorder=3)
                 if cell.low is not None and cell.high is not None:
                     axes.plot([x, x], [cell.low, cell.high], color=look(model, models).colour, linewidth=1.4)
-        axes.set_xticks(range(len(of_key)), [_short(level, 16) for level, _ in of_key])
+        axes.set_xticks(range(len(of_key)), [_short(level, 16) for level, _ in of_key], va="baseline")
+        axes.tick_params(axis="x", pad=11)
         axes.set_xlim(-0.6, len(of_key) - 0.4)
-        axes.set_ylim(0, 103)
+        axes.set_ylim(-3, 103)  # a dot at either end is whole
+        axes.set_ylabel("%", fontsize=7, labelpad=0)
         axes.grid(axis="y")
         axes.set_axisbelow(True)
-        title = f"{_short(task_name(key[0]), 22)} · {_short(key[1], 24)}"
-        axes.set_title(title, fontsize=8.5 if len(title) < 36 else 6.8)
+        _fitting_title(axes, f"{_short(task_name(key[0]), 24)} · {_short(key[1], 40)}")
     everyone = in_order(dict.fromkeys(model for _, row in table for model in row.models))
     _legend_below(figure, [look(model, everyone) for model in everyone], trivial=any(row.trivial for _, row in table))
     return figure
+
+
+def _fitting_title(axes: Axes, title: str) -> None:
+    """A panel's title, in letters as large as its width allows."""
+    room_in = axes.get_position().width * axes.figure.get_size_inches()[0]
+    axes.set_title(title, fontsize=min(8.5, 8.5 * room_in / (1.2 * _text_in(title, 8.5))))  # bold letters are broader
 
 
 def histograms_figure(found: Sequence[Histogram]) -> Figure:
