@@ -32,6 +32,12 @@ Parts = tuple[Policy, Engine, ClipLoader]
 T = TypeVar("T")
 HARDER = ("several", "alike", "long")
 HARDER_TASKS = ("temporal_grounding", "tracking", "video_qa")
+LEVEL_WORDS = {
+    "easy": "one thing, 8 s, choices of its colour; this alone was trained on",
+    "several": "two or three things, 8 s, choices of a direction or a shape too",
+    "alike": "the same, each of the others like the asked one in colour or in shape",
+    "long": "one or two things, 16 s",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +174,7 @@ class Demo:
             seconds={name: round(value, 1) for name, value in self.seconds.items()},
             notes=(LAZY, CONTROL, SMALL),
             commands=(f"videochat-r1 demo --seed {self.seed}",),
-            extra={"levels": levels, "level": "easy"},
+            extra={"levels": levels, "level": "easy", "level_words": LEVEL_WORDS},
         )
 
 

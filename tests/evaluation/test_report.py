@@ -22,7 +22,7 @@ from tests.evaluation.trial import answered, candidates, drawn_clip, figures, me
 from videochat_r1.errors import EnvironmentFault
 from videochat_r1.evaluation import charts, legend, plots, tables
 from videochat_r1.evaluation.curves import Series, phase_seconds, read_metrics, reward_series, smoothed
-from videochat_r1.evaluation.examples import duration_of, strip, timeline
+from videochat_r1.evaluation.examples import chosen_text, duration_of, strip, timeline
 from videochat_r1.evaluation.live import Live, duration_text
 from videochat_r1.evaluation.report import Example, Report, choose_examples, console_table, describe_environment, write_report
 from videochat_r1.types import Answer, Sample
@@ -119,7 +119,7 @@ def test_markdown_links_every_figure_and_shows_the_headline_table(written: tuple
     assert "62.3 [52.6, 72.0] † | -0.2 |" in text, "a figure that is not above the trivial answer is marked"
     assert "**Lifted:** temporal grounding 29.3 → 91.2 mIoU, tracking 16.5 → 68.7 AO and grounded QA" in text
     assert "| R\\@0.7 | 2.1 | **6.0** | 4.2 [1.2, 7.2] |" in text, "the best trivial answer of each metric is bold"
-    assert "| unreadable answers |  |  | 2 of 96 | 0 of 96 | 0 of 96 |" in text
+    assert "| *unreadable answers* |  |  | 2 of 96 | 0 of 96 | 0 of 96 |" in text
     assert "lazy by design" in text and "    videochat-r1 demo --out runs/demo" in text and "2 min" not in text
 
 
@@ -333,6 +333,49 @@ def test_levels_show_the_main_one_first_and_only_tasks_that_have_several() -> No
     assert found[1][1].best_trivial == ("whole_video", tables.Cell(22.0))
 
 
+def test_levels_say_what_they_are_how_many_samples_they_rest_on_and_who_was_not_asked() -> None:
+    def asked(n: int) -> dict[str, Any]:
+        return {"tracking": {"AO": 50.0, "n": n}, "video_qa": {"accuracy": 50.0, "n": n}}
+
+    found = {
+        "results": {"base": asked(64), "sft": asked(64), "rft": asked(64)},
+        "level": "easy",
+        "levels": {"several": {"base": asked(12), "rft": asked(12)}, "long": {"base": asked(12), "rft": asked(9)}},
+        "level_words": {"easy": "one thing", "long": "16 s", "gone": "not shown"},
+    }
+    assert tables.level_notes(found) == [
+        "easy: one thing; long: 16 s.",
+        "Samples of a task behind each figure: easy 64, several 12, long 9 to 12.",
+        "–: not asked there (SFT control at several, long).",
+    ]
+    assert tables.level_notes({"results": found["results"]}) == []
+
+
+def test_what_an_answer_takes_stands_apart_with_its_unit(tmp_path: Path) -> None:
+    figures_ = {"accuracy": 50.0, "n": 10, "unparsed": 2, "tokens": 6.0, "video_tokens": 128.0, "seconds": 0.0283, "unreadable_videos": 1}
+    results = {"base": {"video_qa": figures_}, "rft": {"video_qa": figures_ | {"seconds": None}}}
+    assert [item.metric for item in tables.rows(results, {})] == ["accuracy"]
+    assert tables.cost_rows(results, "video_qa", ["base", "rft"]) == [
+        ("tokens written, of an answer", ["6.0", "6.0"]),
+        ("of these of the video", ["128.0", "128.0"]),
+        ("seconds, of an answer", ["0.0283 s", "–"]),
+        ("unreadable videos", ["1 of 10", "1 of 10"]),
+        ("unreadable answers", ["2 of 10", "2 of 10"]),
+    ]
+    write_report(tmp_path, Report(title="t", payload={"results": results}))
+    for name in ("report.md", "report.html"):
+        page = (tmp_path / name).read_text()
+        assert "0.0283 s" in page and "accuracy: share of right choices" in page, name
+
+
+def test_metrics_are_explained_once() -> None:
+    table = [tables.Row("t", metric, {}, {}) for metric in ("R@0.3", "R@0.5", "SR0.5", "R_8@0.7", "own")]
+    assert (
+        tables.metrics_text(table).count("R@x") == 1 and "SRx: " in tables.metrics_text(table) and "R_8@x: " in tables.metrics_text(table)
+    )
+    assert "own" not in tables.metrics_text(table)
+
+
 def test_examples_are_chosen_by_rule_and_do_not_depend_on_order() -> None:
     def made(name: str, before: float, after: float) -> Example:
         sample = Sample(id=name, task="video_qa", video="v", question="q", truth=Answer(choice="A"))
@@ -348,6 +391,27 @@ def test_examples_are_chosen_by_rule_and_do_not_depend_on_order() -> None:
     assert [example.sample.id for example in choose_examples([made("only", 0, 1)], per_task=3)] == ["only"]
     ties = [made("z", 0.0, 1.0), made("y", 0.0, 1.0)]
     assert choose_examples(ties, per_task=1)[0].sample.id == "y"
+
+
+@pytest.mark.parametrize(
+    ("rewards", "chosen"),
+    [
+        ([(1.0, 1.0), (1.0, 1.0)], [("a", "no sample gained in reward; all earn the same")]),
+        ([(1.0, 1.0), (1.0, 0.5)], [("b", "lowest reward after tuning; no sample gained in reward")]),
+        ([(0.5, 1.0), (1.0, 1.0)], [("a", "largest gain in reward; all earn the same")]),
+        ([(0.5, 1.0), (0.5, 0.9)], [("a", "largest gain in reward"), ("b", "lowest reward after tuning")]),
+    ],
+    ids=["all alike", "none gained", "all right in the end", "as usual"],
+)
+def test_headings_of_examples_are_true(rewards: list[tuple[float, float]], chosen: list[tuple[str, str]]) -> None:
+    samples = [Sample(id=name, task="video_qa", video="v", question="q", truth=Answer(choice="A")) for name in "ab"]
+    examples = [
+        Example(sample=sample, answers={"base": answered("", None, accuracy=before), "rft": answered("", None, accuracy=after)})
+        for sample, (before, after) in zip(samples, rewards, strict=True)
+    ]
+    found = choose_examples(examples)
+    assert [(example.sample.id, example.why) for example in found] == chosen
+    assert ("One alone" in chosen_text(found)) == (len(chosen) == 1)
 
 
 def test_a_strip_pairs_each_box_with_the_frame_of_its_second() -> None:

@@ -16,14 +16,17 @@ from videochat_r1.evaluation.tables import (
     beats_trivial,
     by_task,
     change_text,
+    cost_rows,
     headline,
     headline_rows,
+    level_notes,
     level_rows,
+    metrics_text,
     models_of,
     rows,
+    samples_text,
     seconds_text,
     sizes_text,
-    unreadable_text,
 )
 
 if TYPE_CHECKING:
@@ -72,9 +75,11 @@ def render_markdown(report: Report, metrics: Sequence[Mapping[str, float]], figu
         parts += [_figure("strata", "Figures by length of video and of event", figures), *_strata_tables(report.payload)]
     leveled = level_rows(report.payload)
     if leveled:
-        parts += ["## Harder levels", _level_table(leveled), _figure("levels", "Figures by level", figures)]
+        about = " ".join([*level_notes(report.payload), "Intervals are 95 % ones."])
+        parts += ["## Harder levels", escaped(about, 4000), _level_table(leveled), _figure("levels", "Figures by level", figures)]
     if table:
-        parts += ["## All figures", *(_task_table(of_task, results) for of_task in by_task(table))]
+        about = f"Percentages, but for the rows in italics. {metrics_text(table)}.".replace(" .", "")
+        parts += ["## All figures", escaped(about, 4000), *(_task_table(of_task, results) for of_task in by_task(table))]
     parts += _published(report.payload)
     parts += _run(report)
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -122,7 +127,7 @@ def _task_table(of_task: tuple[str, Sequence[Row]], results: Mapping[str, Any]) 
             for name in trivial
         ]
         body.append([escaped(row.metric, 60), *beside, *(str(row.models[model]) for model in models)])
-    body.append(["unreadable answers", *("" for _ in trivial), *(unreadable_text(results[model][task]) for model in models)])
+    body += [[f"*{escaped(name)}*", *("" for _ in trivial), *texts] for name, texts in cost_rows(results, task, models)]
     title = " · ".join(filter(None, (escaped(task_name(task)), sizes_text(results, task))))
     return f"### {title}\n\n{_grid(head, body)}" + ("\n\nThe best trivial answer of each metric is in bold." if trivial else "")
 
@@ -198,6 +203,7 @@ def _run(report: Report) -> list[str]:
     if report.commands:
         parts.append("\n".join(f"    {line}" for command in report.commands for line in plain(command).splitlines()))
     facts = [f"- Seconds: {escaped(seconds_text(report.payload['seconds']))}"] if report.payload.get("seconds") is not None else []
+    facts += [f"- Samples: {escaped(samples_text(report.payload['n']), 400)}"] if report.payload.get("n") is not None else []
     facts += [f"- {escaped(name, 60)}: {escaped(value, 300)}" for name, value in report.environment.items()]
     parts.append("\n".join(facts))
     return parts if any(parts[1:]) else []

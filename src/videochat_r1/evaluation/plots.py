@@ -225,15 +225,15 @@ def levels_figure(table: Sequence[tuple[str, Row]]) -> Figure:
         axes.set_ylabel("%", fontsize=7, labelpad=0)
         axes.grid(axis="y")
         axes.set_axisbelow(True)
-        _fitting_title(axes, f"{_short(task_name(key[0]), 24)} · {_short(key[1], 40)}")
+        _fitting_title(figure, axes, f"{_short(task_name(key[0]), 24)} · {_short(key[1], 40)}")
     everyone = in_order(dict.fromkeys(model for _, row in table for model in row.models))
     _legend_below(figure, [look(model, everyone) for model in everyone], trivial=any(row.trivial for _, row in table))
     return figure
 
 
-def _fitting_title(axes: Axes, title: str) -> None:
+def _fitting_title(figure: Figure, axes: Axes, title: str) -> None:
     """A panel's title, in letters as large as its width allows."""
-    room_in = axes.get_position().width * axes.figure.get_size_inches()[0]
+    room_in = axes.get_position().width * figure.get_size_inches()[0]
     axes.set_title(title, fontsize=min(8.5, 8.5 * room_in / (1.2 * _text_in(title, 8.5))))  # bold letters are broader
 
 

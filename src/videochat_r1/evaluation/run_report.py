@@ -221,7 +221,7 @@ def rebuilt_run(folder: Path) -> Report:
         seconds=old.get("seconds") or 0.0,
         notes=[str(note) for note in about["notes"]],
         commands=[str(command) for command in about["commands"]],
-        extra={key: old[key] for key in ("levels", "level") if key in old},
+        extra={key: old[key] for key in ("levels", "level", "level_words") if key in old},
     )
 
 
