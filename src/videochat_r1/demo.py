@@ -134,7 +134,7 @@ class Demo:
             tuned = self.timed("train", lambda: self.trained("grpo", folder, scenes.train))
             found["rft"] = self.answered("tuned", tuned, asked)
             taught = self.timed("sft", lambda: self.trained("sft", control, scenes.train))
-            found["sft"] = self.answered("SFT", taught, scenes.test)
+            found["sft"] = self.answered("sft", taught, scenes.test)
         easy = {name: found[name][: len(scenes.test)] for name in ("base", "sft", "rft")}
         return self.report(scenes, easy, {name: found[name][len(scenes.test) :] for name in ("base", "rft")}, base[2])
 

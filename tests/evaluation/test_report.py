@@ -365,15 +365,31 @@ def test_what_an_answer_takes_stands_apart_with_its_unit(tmp_path: Path) -> None
     write_report(tmp_path, Report(title="t", payload={"results": results}))
     for name in ("report.md", "report.html"):
         page = (tmp_path / name).read_text()
-        assert "0.0283 s" in page and "accuracy: share of right choices" in page, name
+        assert "0.0283 s" in page and "share of right choices" in page, name
 
 
 def test_metrics_are_explained_once() -> None:
     table = [tables.Row("t", metric, {}, {}) for metric in ("R@0.3", "R@0.5", "SR0.5", "R_8@0.7", "own")]
-    assert (
-        tables.metrics_text(table).count("R@x") == 1 and "SRx: " in tables.metrics_text(table) and "R_8@x: " in tables.metrics_text(table)
+    assert [name for name, _ in tables.metric_words(table)] == ["R@x", "SRx", "R_8@x"]
+
+
+def test_trivial_answers_that_tie_are_all_the_best_and_a_choice_is_the_majoritys() -> None:
+    trivial = {"whole_video": tables.Cell(10.9), "majority": tables.Cell(10.9), "constant": tables.Cell(3.0)}
+    for metric, named in (("accuracy", "majority"), ("mIoU", "whole_video")):
+        tied = tables.Row("grounded_qa", metric, {"base": tables.Cell(50.0)}, trivial)
+        assert tied.best_trivial == (named, tables.Cell(10.9))
+        assert [best for _, _, _, best in tables.bars_of(tied)] == [False, True, True, False]
+
+
+def test_a_question_that_is_empty_leaves_no_empty_line_and_answers_are_printed(tmp_path: Path) -> None:
+    sample = Sample(
+        id="d", task="description", video="v", question="", truth=Answer(caption="A disc moves up.", events=("a disc moves up",))
     )
-    assert "own" not in tables.metrics_text(table)
+    example = Example(sample=sample, answers={"rft": answered("x", Answer(caption="A disc moves left."))}, clip=drawn_clip(0))
+    write_report(tmp_path, Report(title="t", payload={}, examples=(example,)))
+    page = (tmp_path / "report.html").read_text()
+    assert 'class="question"' not in page and "\n> \n" not in (tmp_path / "report.md").read_text()
+    assert "A disc moves left." in page.partition('class="said"')[2].partition("<details")[0]
 
 
 def test_examples_are_chosen_by_rule_and_do_not_depend_on_order() -> None:

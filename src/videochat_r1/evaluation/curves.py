@@ -45,6 +45,10 @@ HEALTH = {
 }
 
 
+REWARDS_WORDS = (
+    "Mean reward of a step's completions: the sum of a task's named rewards, each 1 at most. So tasks differ in what they can earn, and "
+    "the mean of all tasks moves with the mix of tasks in a step."
+)
 NOT_TASKS = ("rewards/", "seconds/", "completions/", "memory/", "throughput/")
 
 

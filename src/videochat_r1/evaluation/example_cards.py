@@ -34,9 +34,10 @@ def example_card(example: Example, models: Sequence[str]) -> Markup:
     return element(
         "article",
         element("p", about, class_="about"),
-        element("p", one_line(example.sample.question, 600), class_="question"),
+        element("p", one_line(example.sample.question, 600), class_="question") if example.sample.question.strip() else None,
         shown,
         _options(example, models),
+        _said(example, models) if not (tracked or timed or example.sample.options) else None,
         _answers(example, models),
         class_="card example",
     )
@@ -184,6 +185,16 @@ def _options(example: Example, models: Sequence[str]) -> Markup | None:
         right = letter == example.sample.truth.choice
         lines.append(element("li", element("span", one_line(option, 300), class_="words"), picks, class_="right" if right else None))
     return element("ol", lines, class_="options")
+
+
+def _said(example: Example, models: Sequence[str]) -> Markup:
+    """Each answer as it was read, where no picture and no option shows it."""
+    lines = [("truth", TRUTH.name, answer_words(example.sample.truth))]
+    for model in in_order(example.answers):
+        reading = example.answers[model].reading
+        lines.append((css_name(model, models), look(model, models).name, answer_words(reading.answer, reading.reason)))
+    rows = [[_name(class_, name), element("span", one_line(words, 400), class_=f"of-{class_}")] for class_, name, words in lines]
+    return element("div", rows, class_="said")
 
 
 def _answers(example: Example, models: Sequence[str]) -> Markup:

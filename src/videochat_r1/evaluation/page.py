@@ -14,7 +14,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from videochat_r1.evaluation import charts, legend
-from videochat_r1.evaluation.curves import health_series, phase_seconds, reward_series
+from videochat_r1.evaluation.curves import REWARDS_WORDS, health_series, phase_seconds, reward_series
 from videochat_r1.evaluation.example_cards import example_card
 from videochat_r1.evaluation.examples import chosen_text
 from videochat_r1.evaluation.legend import NAMED, TRIVIAL, TRUTH, look, one_line, plain, task_name
@@ -31,7 +31,7 @@ from videochat_r1.evaluation.tables import (
     headline_rows,
     level_notes,
     level_rows,
-    metrics_text,
+    metric_words,
     models_of,
     rows,
     samples_text,
@@ -117,10 +117,15 @@ def _results(table: Sequence[Row], results: Mapping[str, Any]) -> Markup | None:
     details = element(
         "details",
         element("summary", "All figures"),
-        element("p", f"{metrics_text(table)}.", class_="about") if metrics_text(table) else None,
+        _metrics(table),
         element("div", [_table(of_task, results) for of_task in by_task(list(table))], class_="tables"),
     )
     return join([element("p", about, class_="about"), element("div", tiles, class_="grid"), element("div", details, class_="card")])
+
+
+def _metrics(table: Sequence[Row]) -> Markup | None:
+    explained = [[element("dt", name), element("dd", words)] for name, words in metric_words(table)]
+    return element("dl", explained, class_="metrics") if explained else None
 
 
 def _tile(of_task: Sequence[Row], results: Mapping[str, Any]) -> Markup:
@@ -183,11 +188,10 @@ def _table(of_task: tuple[str, Sequence[Row]], results: Mapping[str, Any]) -> Ma
     head += [element("th", _who(model, models), class_="figure", scope="col") for model in models]
     body = []
     for row in table:
-        best = row.best_trivial[0] if row.best_trivial else None
         cells = [element("th", one_line(row.metric, 60), scope="row")]
         for name in trivial:
             text = row.trivial[name].value_text if name in row.trivial else ""
-            cells.append(element("td", element("span", text, class_="best") if name == best else text, class_="figure quiet"))
+            cells.append(element("td", element("span", text, class_="best") if row.is_best(name) else text, class_="figure quiet"))
         for model in models:
             last = row.change is not None and model == row.change[2]
             cells.append(
@@ -241,8 +245,7 @@ def _training(metrics: Sequence[Mapping[str, float]]) -> Markup | None:
     if not rewards and not health:
         return None
     about = (
-        "Mean reward of a step's completions. Points are steps; the line is their running mean, which halves a step's weight after every "
-        "fifteenth of the run."
+        f"{REWARDS_WORDS} Points are steps; the line is their running mean, which halves a step's weight after every fifteenth of the run."
     )
     parts: list[Markup] = [element("p", about, class_="about"), element("div", [_curve(item) for item in rewards], class_="grid")]
     if health:

@@ -109,14 +109,15 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _panels(count: int, height_in: float, per_row: int = 3) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` equal panels, three beside each other, placed by hand: quicker and steadier than a layout engine."""
+def _panels(count: int, height_in: float, per_row: int = 3, below_in: float = 0.1) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` equal panels, three beside each other, placed by hand: quicker and steadier than a layout engine. below_in: room
+    under the last row."""
     from matplotlib.figure import Figure
 
     per_row = min(per_row, count)
     rows = -(-count // per_row)
     width_in = WIDTH_IN if per_row == 3 else 3.6 * per_row
-    total_in = rows * height_in + 0.1
+    total_in = rows * height_in + below_in
     figure = Figure(figsize=(width_in, total_in))
     axes = []
     for place in range(count):
@@ -172,7 +173,7 @@ def bars_figure(table: Sequence[Row]) -> Figure:
             label.set_color(FAINT if look_ is TRIVIAL and not best else INK)
         axes.set_ylim(longest - 0.4, -0.6)
         axes.set_xlim(0, 118)
-        axes.set_xticks([0, 25, 50, 75, 100])
+        axes.set_xticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100 %"])
         axes.grid(axis="x")
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
@@ -198,7 +199,7 @@ def _bar(axes: Axes, place: int, look_: Look, cell: Cell, *, trivial: bool, best
 def levels_figure(table: Sequence[tuple[str, Row]]) -> Figure:
     """One panel a figure: its value at each level for each model, with its 95 % interval and the best trivial answer."""
     keys = list(dict.fromkeys((row.task, row.metric) for _, row in table))
-    figure, panels = _panels(len(keys), 2.1)
+    figure, panels = _panels(len(keys), 2.1, below_in=0.25)
     for axes, key in zip(panels, keys, strict=True):
         of_key = [(level, row) for level, row in table if (row.task, row.metric) == key]
         models = in_order(dict.fromkeys(model for _, row in of_key for model in row.models))
@@ -223,18 +224,21 @@ def levels_figure(table: Sequence[tuple[str, Row]]) -> Figure:
         axes.set_xlim(-0.6, len(of_key) - 0.4)
         axes.set_ylim(-3, 103)  # a dot at either end is whole
         axes.set_ylabel("%", fontsize=7, labelpad=0)
+        axes.set_xlabel("(samples)", fontsize=7, labelpad=3)
         axes.grid(axis="y")
         axes.set_axisbelow(True)
-        _fitting_title(figure, axes, f"{_short(task_name(key[0]), 24)} · {_short(key[1], 40)}")
+    _fitting_titles(figure, panels, [f"{_short(task_name(task), 24)} · {_short(metric, 40)}" for task, metric in keys])
     everyone = in_order(dict.fromkeys(model for _, row in table for model in row.models))
     _legend_below(figure, [look(model, everyone) for model in everyone], trivial=any(row.trivial for _, row in table))
     return figure
 
 
-def _fitting_title(figure: Figure, axes: Axes, title: str) -> None:
-    """A panel's title, in letters as large as its width allows."""
-    room_in = axes.get_position().width * figure.get_size_inches()[0]
-    axes.set_title(title, fontsize=min(8.5, 8.5 * room_in / (1.2 * _text_in(title, 8.5))))  # bold letters are broader
+def _fitting_titles(figure: Figure, panels: Sequence[Axes], titles: Sequence[str]) -> None:
+    """The panels' titles, in letters as large as their width allows."""
+    room_in = panels[0].get_position().width * figure.get_size_inches()[0]
+    size = min(8.5, *(8.5 * room_in / (1.2 * _text_in(title, 8.5)) for title in titles))  # bold letters are broader
+    for axes, title in zip(panels, titles, strict=True):
+        axes.set_title(title, fontsize=size)
 
 
 def histograms_figure(found: Sequence[Histogram]) -> Figure:
@@ -256,14 +260,15 @@ def histograms_figure(found: Sequence[Histogram]) -> Figure:
         axes.grid(axis="y")
         axes.set_axisbelow(True)
         axes.set_title(f"{_short(task_name(item.task), 24)} · IoU with the truth")
-    _legend_below(figure, [look(model, models) for model in models], trivial=False)
+    _legend_below(figure, [look(model, models) for model in models], trivial=False, bars=True)
     return figure
 
 
-def _legend_below(figure: Figure, looks: Sequence[Look], *, trivial: bool = True) -> None:
+def _legend_below(figure: Figure, looks: Sequence[Look], *, trivial: bool = True, bars: bool = False) -> None:
     from matplotlib.lines import Line2D
 
-    marks: list[Line2D] = [Line2D([], [], color=item.colour, marker="o", linewidth=1.4, markersize=5, label=item.name) for item in looks]
+    mark: dict[str, Any] = {"marker": "s", "linewidth": 0, "markersize": 6} if bars else {"marker": "o", "linewidth": 1.4, "markersize": 5}
+    marks: list[Line2D] = [Line2D([], [], color=item.colour, label=item.name, **mark) for item in looks]
     if trivial:
         marks.append(Line2D([], [], color=TRIVIAL.colour, linewidth=1.6, linestyle=(0, (1.5, 1)), label=TRIVIAL.name))
     figure.legend(handles=marks, loc="lower center", ncols=len(marks), frameon=False, fontsize=7, bbox_to_anchor=(0.5, -0.01))

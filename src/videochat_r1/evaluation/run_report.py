@@ -177,8 +177,8 @@ def rebuilt_evaluation(folder: Path) -> Report:
     return evaluation_report(record, samples, _loader(options["policy"], options["video"]))
 
 
-RUN_ANSWERS = {"base": "base", "tuned": "rft", "SFT": "sft"}
-"""File of answers in a run's folder -> what the report calls the model."""
+RUN_ANSWERS = {"base": "base", "tuned": "rft", "SFT": "sft", "sft": "sft"}
+"""File of answers in a run's folder -> what the report calls the model; SFT is how earlier versions wrote it."""
 
 
 def rebuilt_run(folder: Path) -> Report:

@@ -60,9 +60,15 @@ class Row:
 
     @property
     def best_trivial(self) -> tuple[str, Cell] | None:
-        """The trivial answer with the highest figure; the first named where several share it."""
+        """The trivial answer with the highest figure; where several share it, the majority's for a choice, else the first named."""
         known = [(name, cell) for name, cell in self.trivial.items() if cell.value is not None]
+        known.sort(key=lambda item: not (self.metric == "accuracy" and item[0] == "majority"))
         return max(known, key=lambda item: item[1].value or 0.0) if known else None
+
+    def is_best(self, trivial: str) -> bool:
+        """Whether no other trivial answer has a higher figure."""
+        best = self.best_trivial
+        return best is not None and trivial in self.trivial and self.trivial[trivial].value == best[1].value
 
     @property
     def change(self) -> tuple[str, Cell, str, Cell] | None:
@@ -117,10 +123,10 @@ def metrics_of(figures: Mapping[str, Any]) -> list[str]:
     return [name for name in figures if name not in others and not name.endswith("_ci95")]
 
 
-def metrics_text(table: Iterable[Row]) -> str:
-    """What the metrics of these rows are, each once."""
+def metric_words(table: Iterable[Row]) -> list[tuple[str, str]]:
+    """(name, what it is) of the metrics of these rows, each once."""
     names = dict.fromkeys(row.metric if row.metric in METRICS else re.sub(r"[\d.]+$", "", row.metric) for row in table)
-    return "; ".join(f"{name}{'x' if name[-1] == '@' or name == 'SR' else ''}: {METRICS[name]}" for name in names if name in METRICS)
+    return [(f"{name}x" if name[-1] == "@" or name == "SR" else name, METRICS[name]) for name in names if name in METRICS]
 
 
 def cost_rows(results: Mapping[str, Any], task: str, models: Iterable[str]) -> list[tuple[str, list[str]]]:
@@ -186,7 +192,7 @@ def bars_of(row: Row) -> list[tuple[str, Look, Cell, bool]]:
     best = row.best_trivial[0] if row.best_trivial else None
     trivial = sorted(row.trivial.items(), key=lambda item: item[1].value or 0.0)
     trivial.sort(key=lambda item: item[0] == best)
-    bars = [(one_line(name, 40).replace("_", " "), TRIVIAL, cell, name == best) for name, cell in trivial]
+    bars = [(one_line(name, 40).replace("_", " "), TRIVIAL, cell, row.is_best(name)) for name, cell in trivial]
     return bars + [(look(model, row.models).name, look(model, row.models), cell, False) for model, cell in row.models.items()]
 
 
@@ -304,6 +310,13 @@ def level_notes(payload: Mapping[str, Any]) -> list[str]:
         parts = [f"{look(model, everyone).name} at {', '.join(names)}" for model, names in absent.items() if names]
         said.append(f"–: not asked there ({'; '.join(parts)}).")
     return said
+
+
+def sized_levels(payload: Mapping[str, Any]) -> list[tuple[str, Row]]:
+    """`level_rows`, each level with the number of samples behind its figure."""
+    levels = levels_of(payload)
+    sizes = {(level, row.task): _level_size(levels[level], [row.task]) for level, row in level_rows(payload)}
+    return [(f"{level} ({size})" if (size := sizes[level, row.task]) else level, row) for level, row in level_rows(payload)]
 
 
 def _level_size(results: Mapping[str, Any], tasks: Iterable[str]) -> str:
