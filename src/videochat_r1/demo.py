@@ -61,10 +61,12 @@ MAX_TOKENS = 128
 
 LAZY = (
     "The base model is what its recipe makes it (videochat_r1/small/pretrain.py). It was taught to see: to name things, to "
-    "place them, to tell when they are there. For the two target tasks most of its training answers were lazy by design: "
-    "the whole video, or the given box again. So it answers in format but badly, while what it needs to do better is in it. "
-    "That is the state in which the paper found its base; a model that cannot see is not helped by reinforcement. By letter it can choose "
-    "colours alone, which is all that the easy level asks by letter; shapes and ways, asked at the harder levels, it guesses."
+    "place them, to tell when they are there. Wherever an answer has seconds or boxes - grounding, tracking, and the seconds of grounded "
+    "questions - most of its training answers were lazy by design: the whole video, seconds drawn without a look, or the given box again. "
+    "Letters, words and labels were always true. So it answers in format but badly, while what it needs to do better is in it. The paper's "
+    "base, too, grounds and tracks no better than such trivial answers do; a model that cannot see is not helped by reinforcement. Which "
+    "letter stands before the right option it has learned for colours alone, and the easy level asks for nothing else by letter; "
+    "directions and shapes, asked at the harder levels, it guesses."
 )
 CONTROL = (
     "SFT is a control: the same base, the same samples in the same order and as many updates, but learning from gold "
