@@ -28,9 +28,9 @@ class Series:
         return 0 if largest == 0.0 or 1e-3 <= largest < 1e5 else math.floor(math.log10(largest))
 
     def text(self, value: float) -> str:
-        """A value without the power of ten, with as many decimals as three digits of the largest have: the same for the whole series."""
+        """A value without the power of ten, with decimals by the series' largest: two where it lies from 0.2 to 1, else three digits."""
         largest = max(map(abs, self.values), default=0.0) / 10.0**self.power
-        decimals = 2 if largest == 0.0 else min(max(2 - math.floor(math.log10(largest)), 0), 5)
+        decimals = 2 if largest == 0.0 or 0.2 <= largest < 1.0 else min(max(2 - math.floor(math.log10(largest)), 0), 5)
         return f"{value / 10.0**self.power:.{decimals}f}"
 
 
@@ -100,7 +100,7 @@ def reward_series(rows: Sequence[dict[str, float]]) -> list[Series]:
     """The total reward of all tasks, then of each task."""
     tasks = [key.removesuffix("/reward") for key in _keys(rows) if key.endswith("/reward") and not key.startswith(NOT_TASKS)]
     tasks = [task for task in TASK_NAMES if task in tasks] + [task for task in tasks if task not in TASK_NAMES]
-    found = [series(rows, "reward", "All tasks")] if len(tasks) != 1 else []
+    found = [series(rows, "reward", "All tasks, in each step's mix")] if len(tasks) != 1 else []
     found += [series(rows, f"{task}/reward", task_name(task)) for task in tasks]
     return [item for item in found if item is not None]
 

@@ -36,6 +36,7 @@ from videochat_r1.evaluation.tables import (
     rows,
     samples_text,
     seconds_text,
+    sized_levels,
     sizes_text,
     verdict,
 )
@@ -380,7 +381,7 @@ def _levels(payload: Mapping[str, Any]) -> Markup | None:
         [
             element("p", about, class_="about"),
             _keys(models, trivial=any(row.trivial for _, row in table)),
-            element("div", _level_panels(table, models), class_="grid"),
+            element("div", _level_panels(sized_levels(payload), models), class_="grid"),
             element("div", details, class_="card"),
         ]
     )
