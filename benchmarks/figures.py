@@ -115,18 +115,19 @@ def draw_phases(steps: Sequence[dict[str, Any]], path: Path) -> None:
 
     panels: dict[str, list[bench.Row]] = {}
     for content in steps:
-        clock = (
-            f"{content['threads']} thread{'s' if content['threads'] > 1 else ''}, {content['clock']} time" if content.get("threads") else ""
-        )
+        threads = content.get("threads")
+        clock = f"{threads} thread{'s' if threads > 1 else ''}, {CLOCKS[content['clock']]}" if threads else ""
         for row in content["rows"]:
             if "seconds" in row:
-                size = f"{row['geometry']}, P {row['prompt_tokens']}, {row['prompts']} prompt" + ("s" if row["prompts"] > 1 else "")
+                prompts = f"{row['prompts']} prompt{'s' if row['prompts'] > 1 else ''}"
+                size = f"{row['geometry']}, {prompts} of {row['prompt_tokens']:,} tokens"
                 panels.setdefault("\n".join(line for line in (size, content["card"], clock) if line), []).append(row)
     panels = {title: rows for title, rows in panels.items() if len(rows) > 1}  # a way alone is compared with nothing
     if not panels:
         return
-    figure = Figure(figsize=(4.2 * len(panels), 3.6), layout="constrained")
-    for axis, (title, rows) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+    figure = Figure(figsize=(4.2 * len(panels), 4.1), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (title, rows) in zip(axes, panels.items(), strict=True):
         places = range(len(rows))
         bottoms = [0.0] * len(rows)
         for number, phase in enumerate(PHASES):
@@ -139,13 +140,22 @@ def draw_phases(steps: Sequence[dict[str, Any]], path: Path) -> None:
         axis.set_xticks(list(places), [TITLES[row["way"]] for row in rows], fontsize=8)
         axis.set_ylim(0, 1.25 * max(bottoms))
         axis.set_title(title, fontsize=9)
-        axis.set_ylabel("seconds a step")
-        axis.legend(fontsize=7, frameon=False, loc="upper left")
+    axes[0].set_ylabel("seconds a step")
+    shown = {row["way"] for rows in panels.values() for row in rows}
+    figure.supxlabel("\n".join(words for way, words in WAYS.items() if way in shown), fontsize=7.5, x=0.01, ha="left")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
 TITLES = {"D": "ours\n(D)", "C": "sharing off\n(C)", "A": "R1-V style\n(A)"}
+WAYS = {
+    "D": "D, ours: a group of completions reads its prompt and video once",
+    "C": "C, sharing off: the same code, prompt and video run for every completion",
+    "A": "A, R1-V style: the loop of the released trainer as described, with the stock generate",
+}
+CLOCKS = {"wall": "time by the clock on the wall", "processor": "processor time"}
 
 if __name__ == "__main__":
     raise SystemExit(main())

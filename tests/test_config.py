@@ -12,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videochat_r1 import checking
+from videochat_r1.commands.train import _is_written
 from videochat_r1.config import Recipe, line_of, read_recipe, recipe_toml
 from videochat_r1.errors import UsageError
+from videochat_r1.grpo.recipe import compare, described
+from videochat_r1.small import SMALL_MODEL
 from videochat_r1.spelling import edits, near
 
 RECIPE = """# a recipe
@@ -68,6 +71,20 @@ def test_a_recipe_written_to_move_with_its_folder_names_what_moves_from_there(tm
     ]
     assert [one["videos"] for one in written["data"]] == ["../world", "/films"]
     assert written["policy"]["path"] == "Qwen/x" and written["data"][1]["subtitles"] == ""
+
+
+def test_the_shipped_model_goes_by_its_name(tmp_path):
+    """An older run's recipe holds the path of this machine; a written one says small, and both are the same recipe."""
+    older = tmp_path / "older.toml"
+    older.write_text(RECIPE.replace("Qwen/Qwen2.5-VL-7B-Instruct", str(SMALL_MODEL)))
+    recipe = read_recipe(older)
+    assert tomllib.loads(recipe_toml(recipe))["policy"]["path"] == "small" and str(SMALL_MODEL) not in recipe_toml(recipe)
+    newer = tmp_path / "newer.toml"
+    newer.write_text(recipe_toml(recipe))
+    assert read_recipe(newer) == recipe and read_recipe(newer).policy.path == str(SMALL_MODEL)
+    assert compare(described(recipe.sections()), read_recipe(newer).sections()) == []
+    assert _is_written(older, read_recipe(newer)) and not _is_written(older, read_recipe(newer, [("--train.steps", "7")]))
+    assert not _is_written(tmp_path / "none.toml", recipe)
 
 
 def test_a_folder_beside_the_recipe_is_the_model(tmp_path):

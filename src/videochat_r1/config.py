@@ -39,6 +39,7 @@ PATHS = (
     ("judge", "cache"),
     ("policy", "feature_dir"),
 )
+SMALL = "small"  # what the shipped model is called
 PLUGINS = (("data", "name"), ("data", "task"), ("test", "name"), ("test", "task"), ("rollout", "engine"))
 
 
@@ -131,10 +132,12 @@ def recipe_toml(recipe: Recipe, folder: Path | None = None, moved_with: Path | N
     """A resolved recipe as TOML: every field, defaults included. read_recipe gives the same recipe back.
 
     folder: where the TOML is to lie. Data that lie below moved_with, which holds that folder, are then named from there, so that all of it
-    can be moved as a whole."""
+    can be moved as a whole. The shipped model goes by its name, wherever the package lies."""
     import tomli_w
 
     values = recipe.model_dump(mode="json")
+    if values["policy"]["path"] == str(SMALL_MODEL):
+        values["policy"]["path"] = SMALL
     if folder is not None:
         whole = os.path.abspath(moved_with or folder)
         for section, field in PATHS:
@@ -206,7 +209,7 @@ def _path(section: str, field: str, text: str, folder: Path) -> str:
     if not text or ((section, field) in PLUGINS and not text.endswith(".py")):
         return text
     whole = os.path.normpath(folder / os.path.expanduser(text))
-    if (section, field, text) == ("policy", "path", "small") and not os.path.isdir(whole):
+    if (section, field, text) == ("policy", "path", SMALL) and not os.path.isdir(whole):
         return str(SMALL_MODEL)
     if (section, field) == ("policy", "path") and not text.startswith((".", "/", "~")) and not os.path.isdir(whole):
         return text

@@ -32,6 +32,12 @@ Parts = tuple[Policy, Engine, ClipLoader]
 T = TypeVar("T")
 HARDER = ("several", "alike", "long")
 HARDER_TASKS = ("temporal_grounding", "tracking", "video_qa")
+LEVEL_WORDS = {
+    "easy": "one thing, 8 s, choices of its colour; this alone was trained on",
+    "several": "two or three things, 8 s, choices of a direction or a shape too",
+    "alike": "the same, each of the others like the asked one in colour or in shape",
+    "long": "one or two things, 16 s",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +61,12 @@ MAX_TOKENS = 128
 
 LAZY = (
     "The base model is what its recipe makes it (videochat_r1/small/pretrain.py). It was taught to see: to name things, to "
-    "place them, to tell when they are there. For the two target tasks most of its training answers were lazy by design: "
-    "the whole video, or the given box again. So it answers in format but badly, while what it needs to do better is in it. "
-    "That is the state in which the paper found its base; a model that cannot see is not helped by reinforcement. By letter it can choose "
-    "colours alone, which is all that the easy level asks by letter; shapes and ways, asked at the harder levels, it guesses."
+    "place them, to tell when they are there. Wherever an answer has seconds or boxes - grounding, tracking, and the seconds of grounded "
+    "questions - most of its training answers were lazy by design: the whole video, seconds drawn without a look, or the given box again. "
+    "Letters, words and labels were always true. So it answers in format but badly, while what it needs to do better is in it. The paper's "
+    "base, too, grounds and tracks no better than such trivial answers do; a model that cannot see is not helped by reinforcement. Which "
+    "letter stands before the right option it has learned for colours alone, and the easy level asks for nothing else by letter; "
+    "directions and shapes, asked at the harder levels, it guesses."
 )
 CONTROL = (
     "SFT is a control: the same base, the same samples in the same order and as many updates, but learning from gold "
@@ -128,7 +136,7 @@ class Demo:
             tuned = self.timed("train", lambda: self.trained("grpo", folder, scenes.train))
             found["rft"] = self.answered("tuned", tuned, asked)
             taught = self.timed("sft", lambda: self.trained("sft", control, scenes.train))
-            found["sft"] = self.answered("SFT", taught, scenes.test)
+            found["sft"] = self.answered("sft", taught, scenes.test)
         easy = {name: found[name][: len(scenes.test)] for name in ("base", "sft", "rft")}
         return self.report(scenes, easy, {name: found[name][len(scenes.test) :] for name in ("base", "rft")}, base[2])
 
@@ -168,7 +176,7 @@ class Demo:
             seconds={name: round(value, 1) for name, value in self.seconds.items()},
             notes=(LAZY, CONTROL, SMALL),
             commands=(f"videochat-r1 demo --seed {self.seed}",),
-            extra={"levels": levels, "level": "easy"},
+            extra={"levels": levels, "level": "easy", "level_words": LEVEL_WORDS},
         )
 
 

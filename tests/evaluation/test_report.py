@@ -20,9 +20,9 @@ from rich.console import Console
 from tests.evaluation.trial import answered, candidates, drawn_clip, figures, metrics_rows, payload, tracking_example, trial_report
 
 from videochat_r1.errors import EnvironmentFault
-from videochat_r1.evaluation import legend, tables
-from videochat_r1.evaluation.curves import phase_seconds, read_metrics, reward_series, smoothed
-from videochat_r1.evaluation.examples import duration_of, strip, timeline
+from videochat_r1.evaluation import charts, legend, plots, tables
+from videochat_r1.evaluation.curves import Series, phase_seconds, read_metrics, reward_series, smoothed
+from videochat_r1.evaluation.examples import chosen_text, duration_of, strip, timeline
 from videochat_r1.evaluation.live import Live, duration_text
 from videochat_r1.evaluation.report import Example, Report, choose_examples, console_table, describe_environment, write_report
 from videochat_r1.types import Answer, Sample
@@ -87,6 +87,19 @@ def test_figures_are_whole_pictures_of_sensible_size(written: tuple[Path, Report
             assert sum(count > 0 for count in picture.convert("L").histogram()) > 20, f"{path.name} is blank"
 
 
+def test_long_titles_of_levels_are_whole_and_stay_over_their_panels() -> None:
+    row = tables.Row("temporal_grounding", "Acc&GQA by length of event", {"base": tables.Cell(0.0, 0.0, 0.0)}, {})
+    with plots._style():
+        figure = plots.levels_figure(
+            [("< 2 s (10)", replace(row, task=task)) for task in ("temporal_grounding", "grounded_qa", "tracking")]
+        )
+        figure.draw_without_rendering()
+    for axes in figure.axes:
+        assert axes.get_title(loc="left").endswith("· Acc&GQA by length of event")
+        assert axes._left_title.get_window_extent().x1 <= axes.get_window_extent().x1 + 1  # type: ignore[attr-defined]
+        assert axes.get_ylim()[0] < 0 < 100 < axes.get_ylim()[1]
+
+
 def test_figures_are_the_same_bytes_each_time(written: tuple[Path, Report, float], tmp_path: Path) -> None:
     folder, report, _ = written
     write_report(tmp_path, replace(report, examples=report.examples[:1], metrics=None))
@@ -106,7 +119,7 @@ def test_markdown_links_every_figure_and_shows_the_headline_table(written: tuple
     assert "62.3 [52.6, 72.0] † | -0.2 |" in text, "a figure that is not above the trivial answer is marked"
     assert "**Lifted:** temporal grounding 29.3 → 91.2 mIoU, tracking 16.5 → 68.7 AO and grounded QA" in text
     assert "| R\\@0.7 | 2.1 | **6.0** | 4.2 [1.2, 7.2] |" in text, "the best trivial answer of each metric is bold"
-    assert "| unreadable answers |  |  | 2 of 96 | 0 of 96 | 0 of 96 |" in text
+    assert "| *unreadable answers* |  |  | 2 of 96 | 0 of 96 | 0 of 96 |" in text
     assert "lazy by design" in text and "    videochat-r1 demo --out runs/demo" in text and "2 min" not in text
 
 
@@ -320,6 +333,65 @@ def test_levels_show_the_main_one_first_and_only_tasks_that_have_several() -> No
     assert found[1][1].best_trivial == ("whole_video", tables.Cell(22.0))
 
 
+def test_levels_say_what_they_are_how_many_samples_they_rest_on_and_who_was_not_asked() -> None:
+    def asked(n: int) -> dict[str, Any]:
+        return {"tracking": {"AO": 50.0, "n": n}, "video_qa": {"accuracy": 50.0, "n": n}}
+
+    found = {
+        "results": {"base": asked(64), "sft": asked(64), "rft": asked(64)},
+        "level": "easy",
+        "levels": {"several": {"base": asked(12), "rft": asked(12)}, "long": {"base": asked(12), "rft": asked(9)}},
+        "level_words": {"easy": "one thing", "long": "16 s", "gone": "not shown"},
+    }
+    assert tables.level_notes(found) == [
+        "easy: one thing; long: 16 s.",
+        "Samples of a task behind each figure: easy 64, several 12, long 9 to 12.",
+        "–: not asked there (SFT control at several, long).",
+    ]
+    assert tables.level_notes({"results": found["results"]}) == []
+
+
+def test_what_an_answer_takes_stands_apart_with_its_unit(tmp_path: Path) -> None:
+    figures_ = {"accuracy": 50.0, "n": 10, "unparsed": 2, "tokens": 6.0, "video_tokens": 128.0, "seconds": 0.0283, "unreadable_videos": 1}
+    results = {"base": {"video_qa": figures_}, "rft": {"video_qa": figures_ | {"seconds": None}}}
+    assert [item.metric for item in tables.rows(results, {})] == ["accuracy"]
+    assert tables.cost_rows(results, "video_qa", ["base", "rft"]) == [
+        ("tokens written, of an answer", ["6.0", "6.0"]),
+        ("of these of the video", ["128.0", "128.0"]),
+        ("seconds, of an answer", ["0.0283 s", "–"]),
+        ("unreadable videos", ["1 of 10", "1 of 10"]),
+        ("unreadable answers", ["2 of 10", "2 of 10"]),
+    ]
+    write_report(tmp_path, Report(title="t", payload={"results": results}))
+    for name in ("report.md", "report.html"):
+        page = (tmp_path / name).read_text()
+        assert "0.0283 s" in page and "share of right choices" in page, name
+
+
+def test_metrics_are_explained_once() -> None:
+    table = [tables.Row("t", metric, {}, {}) for metric in ("R@0.3", "R@0.5", "SR0.5", "R_8@0.7", "own")]
+    assert [name for name, _ in tables.metric_words(table)] == ["R@x", "SRx", "R_8@x"]
+
+
+def test_trivial_answers_that_tie_are_all_the_best_and_a_choice_is_the_majoritys() -> None:
+    trivial = {"whole_video": tables.Cell(10.9), "majority": tables.Cell(10.9), "constant": tables.Cell(3.0)}
+    for metric, named in (("accuracy", "majority"), ("mIoU", "whole_video")):
+        tied = tables.Row("grounded_qa", metric, {"base": tables.Cell(50.0)}, trivial)
+        assert tied.best_trivial == (named, tables.Cell(10.9))
+        assert [best for _, _, _, best in tables.bars_of(tied)] == [False, True, True, False]
+
+
+def test_a_question_that_is_empty_leaves_no_empty_line_and_answers_are_printed(tmp_path: Path) -> None:
+    sample = Sample(
+        id="d", task="description", video="v", question="", truth=Answer(caption="A disc moves up.", events=("a disc moves up",))
+    )
+    example = Example(sample=sample, answers={"rft": answered("x", Answer(caption="A disc moves left."))}, clip=drawn_clip(0))
+    write_report(tmp_path, Report(title="t", payload={}, examples=(example,)))
+    page = (tmp_path / "report.html").read_text()
+    assert 'class="question"' not in page and "\n> \n" not in (tmp_path / "report.md").read_text()
+    assert "A disc moves left." in page.partition('class="said"')[2].partition("<details")[0]
+
+
 def test_examples_are_chosen_by_rule_and_do_not_depend_on_order() -> None:
     def made(name: str, before: float, after: float) -> Example:
         sample = Sample(id=name, task="video_qa", video="v", question="q", truth=Answer(choice="A"))
@@ -337,6 +409,27 @@ def test_examples_are_chosen_by_rule_and_do_not_depend_on_order() -> None:
     assert choose_examples(ties, per_task=1)[0].sample.id == "y"
 
 
+@pytest.mark.parametrize(
+    ("rewards", "chosen"),
+    [
+        ([(1.0, 1.0), (1.0, 1.0)], [("a", "no sample gained in reward; all earn the same")]),
+        ([(1.0, 1.0), (1.0, 0.5)], [("b", "lowest reward after tuning; no sample gained in reward")]),
+        ([(0.5, 1.0), (1.0, 1.0)], [("a", "largest gain in reward; all earn the same")]),
+        ([(0.5, 1.0), (0.5, 0.9)], [("a", "largest gain in reward"), ("b", "lowest reward after tuning")]),
+    ],
+    ids=["all alike", "none gained", "all right in the end", "as usual"],
+)
+def test_headings_of_examples_are_true(rewards: list[tuple[float, float]], chosen: list[tuple[str, str]]) -> None:
+    samples = [Sample(id=name, task="video_qa", video="v", question="q", truth=Answer(choice="A")) for name in "ab"]
+    examples = [
+        Example(sample=sample, answers={"base": answered("", None, accuracy=before), "rft": answered("", None, accuracy=after)})
+        for sample, (before, after) in zip(samples, rewards, strict=True)
+    ]
+    found = choose_examples(examples)
+    assert [(example.sample.id, example.why) for example in found] == chosen
+    assert ("One alone" in chosen_text(found)) == (len(chosen) == 1)
+
+
 def test_a_strip_pairs_each_box_with_the_frame_of_its_second() -> None:
     example = tracking_example(1)
     found = strip(example)
@@ -352,6 +445,25 @@ def test_a_strip_pairs_each_box_with_the_frame_of_its_second() -> None:
     )
     marks = strip(perfect)
     assert marks is not None and marks.overlaps == {"rft": 1.0, "base": 0.0} and "base" not in marks.frames[1].boxes
+
+
+def test_equal_boxes_are_all_to_be_seen(tmp_path: Path) -> None:
+    """Base, control, tuned model and truth at one place: each leaves its colour in the picture and in the page's order of drawing."""
+    from PIL import Image
+
+    example = tracking_example(1)
+    truth = Answer(boxes=example.sample.truth.boxes)
+    same = replace(example, answers={model: answered("", truth) for model in ("base", "sft", "rft")})
+    write_report(tmp_path, Report(title="t", payload={}, examples=(same,)))
+    with Image.open(tmp_path / "figures/example_01.png") as picture:
+        half = picture.convert("RGB").crop((280, 60, 1180, 200))  # frames where the box is not given
+    colours = {colour: count for count, colour in half.getcolors(1 << 20)}
+    for name in (legend.ON_FRAMES, *(legend.MODELS[model].colour for model in ("base", "sft", "rft"))):
+        wanted = tuple(int(name[place : place + 2], 16) for place in (1, 3, 5))
+        assert sum(count for colour, count in colours.items() if max(map(abs, map(int.__sub__, colour, wanted))) < 24) > 200, name
+    page = (tmp_path / "report.html").read_text()
+    frame = re.findall(r'class="(casing|box)[^"]*of-(\w+)"', page)[4 * 2 : 4 * 4]
+    assert [kind for kind, _ in frame] == ["casing"] * 4 + ["box"] * 4 and [who for _, who in frame[4:]] == ["rft", "base", "sft", "truth"]
 
 
 def test_a_strip_of_many_boxes_shows_first_and_last_and_scores_all() -> None:
@@ -378,6 +490,8 @@ def test_spans_are_drawn_on_the_axis_and_scored_as_they_are(spans: Any, drawn: A
     found = timeline(example)
     assert found is not None and found.duration_s == duration_of(example) == 8.0
     assert found.spans["rft"] == drawn and found.overlaps["rft"] == pytest.approx(overlap)
+    words = {((4.0, 2.0),): {"rft": "4.0–2.0 s: ends before it starts"}, (): {"rft": "no span read"}, None: {"rft": "no span read"}}
+    assert found.empty == words.get(spans, {})
 
 
 def test_an_example_without_a_clip_is_told_in_words(tmp_path: Path) -> None:
@@ -402,6 +516,29 @@ def test_metrics_are_read_past_broken_lines_and_the_last_of_two_rows_counts(tmp_
         + '\n{"step": 3, "rew'
     )
     assert read_metrics(path) == [{"step": 1.0, "reward": 0.5}, {"step": 2.0, "reward": 3.0}]
+
+
+@pytest.mark.parametrize(
+    ("values", "last", "power"),
+    [
+        ((1.1e-6, 8.59e-7), "0.86", -6),
+        ((0.1, 0.0766), "0.077", 0),
+        ((3.0, 2.0), "2.00", 0),
+        ((0.6, 0.457), "0.46", 0),
+        ((0.0, -123456.0), "-1.23", 5),
+        ((0.0,), "0.00", 0),
+    ],
+)
+def test_a_curves_labels_have_fixed_decimals_and_stay_in_its_picture(values: tuple[float, ...], last: str, power: int) -> None:
+    item = Series("k", "name", tuple(range(1, len(values) + 1)), values, values)
+    drawn = charts.curve(item)
+    assert (item.power, item.text(values[-1])) == (power, last)
+    width = float(re.search(r'viewBox="0 0 ([\d.]+)', drawn).group(1))  # type: ignore[union-attr]
+    labels = re.findall(r'<text x="([-\d.]+)"[^>]*text-anchor="(\w+)"[^>]*>([^<]*)<', drawn)
+    assert len(labels) > 5
+    for at, anchor, text in labels:
+        left = float(at) - {"start": 0.0, "end": 1.0}[anchor] * 6.6 * len(text)
+        assert left >= 0.0 and left + 6.6 * len(text) <= width, text
 
 
 def test_the_running_mean_is_worked_by_hand() -> None:

@@ -53,7 +53,7 @@ def test_a_report_has_each_models_figures_and_decodes_the_chosen_clips_alone():
         and report.payload["level"] == "easy"
         and "whole_video" in report.payload["baselines"]["temporal_grounding"]
     )
-    assert loader.counters["decodes"] == len(report.examples) == 2
+    assert loader.counters["decodes"] == len(report.examples) == 1
     assert [example.clip is None for example in report.examples] == [example.sample.id == "v/0" for example in report.examples]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from videochat_r1.evaluation.legend import HEADLINES, task_name
+from videochat_r1.evaluation.legend import HEADLINES, MODELS, SPARE_COLOURS, TRIVIAL, task_name
 
 LIMITS = """\
 ## What these figures cannot say
@@ -184,16 +186,32 @@ def draw_curve(path: Path, table: Mapping[str, Any]) -> bool:
                 axis.set_axis_off()
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=7)
+        figure.supxlabel(textwrap.fill(_what_is_shown(table), 58 * per_row), fontsize=7)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, metadata={"Software": None})
     return True
 
 
+def _what_is_shown(table: Mapping[str, Any]) -> str:
+    """What points and bars are."""
+    seeds = len(table["seeds"])
+    if seeds < 2:
+        return "Points: held-out questions, greedy answers, per cent; one training run."
+    bars = "bars: 95 % interval over seeds (Student's t), cut off at 0 and 100"
+    return f"Points: mean of {seeds} training runs (seeds), per cent of held-out questions; {bars}."
+
+
+def _colours(lines: Mapping[str, Any]) -> list[str]:
+    """A line that a report has a model for has its colour there; the others have the spare ones in turn."""
+    known = {"GRPO": MODELS["rft"].colour, "SFT": MODELS["sft"].colour}
+    spare = itertools.cycle(SPARE_COLOURS)
+    return [known.get(label) or next(spare) for label in lines]
+
+
 def _draw_panel(axis: Any, table: Mapping[str, Any], task: str, metric: str, lines: Mapping[str, Mapping[int, str]]) -> None:
     import numpy as np
 
-    colours = ("#1F6FEB", "#B35900", "#2E8B57", "#8250DF")
-    for place, ((label, points), colour) in enumerate(zip(lines.items(), colours, strict=False)):
+    for place, ((label, points), colour) in enumerate(zip(lines.items(), _colours(lines), strict=True)):
         figures = [table["cells"][name]["results"].get(task, {}).get(metric) for name in points.values()]
         known = [(count, one) for count, one in zip(points, figures, strict=True) if one]
         means = [one["mean"] for _, one in known]
@@ -206,9 +224,9 @@ def _draw_panel(axis: Any, table: Mapping[str, Any], task: str, metric: str, lin
     axis.set_xticks(ticks, labels=[f"{count:,}" for count in ticks])
     axis.minorticks_off()
     if metric in table["base"].get(task, {}):
-        axis.axhline(table["base"][task][metric], color="#8B929C", linewidth=1.0, linestyle="--", label="base")
+        axis.axhline(table["base"][task][metric], color=MODELS["base"].colour, linewidth=1.0, linestyle="--", label="base")
     known_trivial = [figures[metric] for figures in table["baselines"].get(task, {}).values() if metric in figures]
     if known_trivial:
-        axis.axhline(max(known_trivial), color="#C9CDD4", linewidth=1.0, linestyle=":", label="best trivial")
+        axis.axhline(max(known_trivial), color=TRIVIAL.colour, linewidth=1.0, linestyle=":", label="best trivial")
     axis.set_title(f"{task_name(task)}, {metric}")
     axis.set_xlabel("training samples")

@@ -106,7 +106,7 @@ def _require_same_run(recipe: Recipe, folder: RunFolder, anyway: bool) -> bool:
         state = json.loads(states[-1].read_bytes())
         before, done = state["recipe"], int(state["progress"]["step"])
     except (IndexError, OSError, ValueError, KeyError, TypeError):  # no checkpoint yet, or a damaged one, which the trainer will tell
-        return not _is_written(folder.path / "recipe.toml", recipe_toml(recipe))
+        return not _is_written(folder.path / "recipe.toml", recipe)
     changes = compare(before, recipe.sections())
     if any(change.on_resume == "refused" for change in changes):
         require_resumable(before, recipe.sections(), anyway=anyway)
@@ -118,10 +118,10 @@ def _require_same_run(recipe: Recipe, folder: RunFolder, anyway: bool) -> bool:
     return any(change.on_resume == "refused" for change in changes)
 
 
-def _is_written(path: Path, text: str) -> bool:
+def _is_written(path: Path, recipe: Recipe) -> bool:
     try:
-        return path.read_bytes() == text.encode()
-    except OSError:
+        return read_recipe(path) == recipe
+    except UsageError:  # none, or of another version
         return False
 
 

@@ -12,6 +12,9 @@ from videochat_r1.evaluation.strata import Histogram
 from videochat_r1.evaluation.tables import Cell, Row, bars_of
 
 WIDTH = 340.0
+LETTER = 7.0
+"""Width of a bold figure at the page's 11 pixels, in the widest of its fonts."""
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def css_name(model: str, models: Sequence[str]) -> str:
@@ -30,6 +33,11 @@ def drawing(width: float, height: float, *content: Markup | Sequence[Markup], la
 def words(x: float, y: float, text: str, anchor: str = "start", strong: bool = False) -> Markup:
     """A line of text; y is its baseline."""
     return element("text", text, x=x, y=y, text_anchor=anchor, class_="strong" if strong else None)
+
+
+def wide(text: str) -> float:
+    """The room that a short text may take."""
+    return LETTER * len(text)
 
 
 def bars(row: Row) -> Markup:
@@ -63,9 +71,11 @@ def bars(row: Row) -> Markup:
 
 def curve(item: Series) -> Markup:
     """Raw values as points, their running mean as a line, its last value written at its end."""
-    height, left, right, top, bottom = 170.0, 40.0, 42.0, 12.0, 22.0
+    height, top, bottom = 170.0, 20.0 if item.power else 12.0, 22.0
     marks = nice_marks(min(0.0, *item.values), max(0.0, *item.values))
     low, high = marks[0], marks[-1]
+    named, ends = [f"{mark / 10.0**item.power:.4g}" for mark in marks], item.text(item.smooth[-1])
+    left, right = max(map(wide, named)) + 8, wide(ends) + 8
     first, last = item.steps[0], item.steps[-1]
 
     def x_of(step: float) -> float:
@@ -74,10 +84,10 @@ def curve(item: Series) -> Markup:
     def y_of(value: float) -> float:
         return top + (high - value) / ((high - low) or 1.0) * (height - top - bottom)
 
-    parts = []
-    for mark in marks:
+    parts = [words(0, 9, f"× 10{str(item.power).translate(RAISED)}")] if item.power else []
+    for mark, name in zip(marks, named, strict=True):
         parts.append(element("path", d=f"M{left:g} {y_of(mark):.1f}H{WIDTH - right:g}", class_="rule"))
-        parts.append(words(left - 6, y_of(mark) + 4, f"{mark:.4g}", "end"))
+        parts.append(words(left - 6, y_of(mark) + 4, name, "end"))
     for step in sorted({first, last}):
         parts.append(
             words(x_of(step), height - 6, f"step {step:.0f}" if step == first else f"{step:.0f}", "start" if step == first else "end")
@@ -89,7 +99,7 @@ def curve(item: Series) -> Markup:
     line = "M" + "L".join(f"{x_of(item.steps[index]):.1f} {y_of(item.smooth[index]):.1f}" for index in kept)
     parts.append(element("path", d=points, class_="line-rft raw", stroke_width=3.2, stroke_linecap="round"))
     parts.append(element("path", d=line, class_="line-rft smooth"))
-    parts.append(words(x_of(last) + 6, y_of(item.smooth[-1]) + 4, f"{item.smooth[-1]:.3g}", strong=True))
+    parts.append(words(x_of(last) + 6, y_of(item.smooth[-1]) + 4, ends, strong=True))
     return drawing(
         WIDTH, height, parts, label=f"{item.name}: {item.smooth[0]:.3g} at step {first:.0f}, {item.smooth[-1]:.3g} at step {last:.0f}"
     )

@@ -16,9 +16,9 @@ class Report:
 
     payload is what report.json holds: {"results": {MODEL: {TASK: figures}}, "baselines": {TASK: {NAME: figures}}, "seconds": number or
     {PHASE: number}, "n": ...}, where figures are {METRIC: percentage, METRIC_ci95: [low, high], "n": samples, "unparsed": samples}; the
-    models "base", "sft" and "rft" have names and colours of their own, and any other is shown by its name. Optional: "levels": {LEVEL:
-    like results, with "baselines" in it where there are any} for harder levels, and "level": what to call the main one; "strata", as
-    strata.strata gives it; "published": rows of published.Published; "compared": as compare.compare gives it."""
+    models "base", "sft" and "rft" have names and colours of their own, and any other is shown by its name. Optional: "levels": {LEVEL: like
+    results, with "baselines" in it where there are any} for harder levels, and "level": what to call the main one, "level_words": {LEVEL:
+    what it is}; "strata", as strata.strata gives it; "published": rows of published.Published; "compared": as compare.compare gives it."""
 
     title: str
     payload: Mapping[str, Any]

@@ -21,18 +21,34 @@ class Series:
     values: tuple[float, ...]
     smooth: tuple[float, ...]
 
+    @property
+    def power(self) -> int:
+        """The power of ten that its numbers are written without: 0 but for very small and very large ones."""
+        largest = max(map(abs, self.values), default=0.0)
+        return 0 if largest == 0.0 or 1e-3 <= largest < 1e5 else math.floor(math.log10(largest))
+
+    def text(self, value: float) -> str:
+        """A value without the power of ten, with decimals by the series' largest: two where it lies from 0.2 to 1, else three digits."""
+        largest = max(map(abs, self.values), default=0.0) / 10.0**self.power
+        decimals = 2 if largest == 0.0 or 0.2 <= largest < 1.0 else min(max(2 - math.floor(math.log10(largest)), 0), 5)
+        return f"{value / 10.0**self.power:.{decimals}f}"
+
 
 HEALTH = {
     "kl": "KL to the reference",
     "entropy": "Entropy of a token",
     "completions/mean_length": "Tokens of a completion",
-    "frac_reward_zero_std": "Groups of equal rewards",
+    "frac_reward_zero_std": "Share of groups with equal rewards",
     "reward_std": "Reward spread in a group",
     "grad_norm": "Gradient norm",
     "rollout_logprob_gap/mean": "Log-prob gap, rollout to policy",
 }
 
 
+REWARDS_WORDS = (
+    "Mean reward of a step's completions: the sum of a task's named rewards, each 1 at most. So tasks differ in what they can earn, and "
+    "the mean of all tasks moves with the mix of tasks in a step."
+)
 NOT_TASKS = ("rewards/", "seconds/", "completions/", "memory/", "throughput/")
 
 
@@ -84,7 +100,7 @@ def reward_series(rows: Sequence[dict[str, float]]) -> list[Series]:
     """The total reward of all tasks, then of each task."""
     tasks = [key.removesuffix("/reward") for key in _keys(rows) if key.endswith("/reward") and not key.startswith(NOT_TASKS)]
     tasks = [task for task in TASK_NAMES if task in tasks] + [task for task in tasks if task not in TASK_NAMES]
-    found = [series(rows, "reward", "All tasks")] if len(tasks) != 1 else []
+    found = [series(rows, "reward", "All tasks, in each step's mix")] if len(tasks) != 1 else []
     found += [series(rows, f"{task}/reward", task_name(task)) for task in tasks]
     return [item for item in found if item is not None]
 

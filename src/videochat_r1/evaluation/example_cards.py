@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 from videochat_r1.evaluation.charts import css_name, drawing
 from videochat_r1.evaluation.examples import Example, Picture, Strip, StripFrame, Timeline, answer_words, filmstrip, strip, timeline
-from videochat_r1.evaluation.legend import TRUTH, in_order, look, one_line, plain, task_name
+from videochat_r1.evaluation.legend import TRUTH, drawn_order, in_order, look, one_line, plain, task_name
 from videochat_r1.evaluation.markup import Markup, element, join
 from videochat_r1.rewards.choices import LETTERS, lettered
 from videochat_r1.types import Box
 
 LONGEST_SIDE_PX = 320
 """Frames in the page are no larger than this: they are shown at 100 to 220 pixels."""
+OUTLINE_PX = 3.0
+"""Of a model's box; as in page.css."""
 SMALL_PX = 160
 """Frames below this are shown with their pixels, not blurred."""
 
@@ -32,9 +34,10 @@ def example_card(example: Example, models: Sequence[str]) -> Markup:
     return element(
         "article",
         element("p", about, class_="about"),
-        element("p", one_line(example.sample.question, 600), class_="question"),
+        element("p", one_line(example.sample.question, 600), class_="question") if example.sample.question.strip() else None,
         shown,
         _options(example, models),
+        _said(example, models) if not (tracked or timed or example.sample.options) else None,
         _answers(example, models),
         class_="card example",
     )
@@ -67,7 +70,8 @@ def _score(model: str, models: Sequence[str], text: str) -> Markup:
 
 def _strip_frame(frame: StripFrame, models: Sequence[str]) -> Markup:
     boxes = [
-        ("truth" if who == "truth" else css_name(who, models), box, _dash(who, frame.given, models)) for who, box in frame.boxes.items()
+        ("truth" if who == "truth" else css_name(who, models), frame.boxes[who], _dash(who, frame.given, models))
+        for who in drawn_order(frame.boxes)
     ]
     scores = [] if frame.given else [_score(model, models, f"{frame.overlaps[model]:.2f}") for model in in_order(frame.overlaps)]
     return _frame(frame.picture, boxes, scores, given=frame.given)
@@ -75,8 +79,13 @@ def _strip_frame(frame: StripFrame, models: Sequence[str]) -> Markup:
 
 def _frame(picture: Picture, boxes: Sequence[tuple[str, Box, str]] = (), scores: Sequence[Markup] = (), given: bool = False) -> Markup:
     height, width = picture.pixels_HWC.shape[:2]
-    drawn = [_box(class_, box, width, height, dash) for class_, box, dash in boxes]
-    svg = drawing(width, height, _image(picture), join(drawn), label=f"Frame at {picture.time_s:.1f} s")
+    places = [(class_, _place(box, width, height), dash) for class_, box, dash in boxes]
+    shown = [(class_, place, dash) for class_, place, dash in places if place]
+    edges = [element("rect", class_=f"casing{' thin' if class_ == 'truth' else ''} of-{class_}", **place) for class_, place, _ in shown]
+    outlines = [
+        element("rect", class_=f"box line-{class_} of-{class_}", stroke_dasharray=dash or None, **place) for class_, place, dash in shown
+    ]
+    svg = drawing(width, height, _image(picture), edges, outlines, label=f"Frame at {picture.time_s:.1f} s")
     second = element("b", f"{picture.time_s:.1f} s", element("span", " given", class_="given") if given else None)
     return element("figure", svg, element("figcaption", second, scores))
 
@@ -88,22 +97,18 @@ def _image(picture: Picture) -> Markup:
     )
 
 
-def _box(class_: str, box: Box, width: int, height: int, dash: str) -> Markup | None:
+def _place(box: Box, width: int, height: int) -> dict[str, float]:
+    """Where a box lies on the picture; nothing of one that is empty."""
     x0, y0, x1, y1 = (min(max(side, -0.02), 1.02) for side in box)
     if x1 <= x0 or y1 <= y0:
-        return None
-    shape = {"x": x0 * width, "y": y0 * height, "width": (x1 - x0) * width, "height": (y1 - y0) * height}
-    casing, outline = (
-        element("rect", class_="casing", **shape),
-        element("rect", class_=f"box line-{class_}", stroke_dasharray=dash or None, **shape),
-    )
-    return element("g", casing, outline, class_=f"of-{class_}")
+        return {}
+    return {"x": x0 * width, "y": y0 * height, "width": (x1 - x0) * width, "height": (y1 - y0) * height}
 
 
 def _dash(who: str, given: bool, models: Sequence[str]) -> str:
     if who == "truth":
         return "3 3" if given else ""
-    return " ".join(f"{2.4 * length:g}" for length in look(who, models).dash)
+    return " ".join(f"{OUTLINE_PX * length:g}" for length in look(who, models).dash)
 
 
 def _timeline(found: Timeline, models: Sequence[str]) -> Markup:
@@ -115,7 +120,8 @@ def _timeline(found: Timeline, models: Sequence[str]) -> Markup:
     for model in in_order(found.spans):
         class_ = css_name(model, models)
         score = element("span", f"{found.overlaps[model]:.2f}", class_=f"score of-{class_}")
-        parts.append([_name(class_, look(model, models).name), _lane(class_, found.spans[model], found), score])
+        lane = _lane(class_, found.spans[model], found, one_line(found.empty.get(model, ""), 90))
+        parts.append([_name(class_, look(model, models).name), lane, score])
     anchors = ("start", "middle", "middle", "middle", "end")
     ticks = [
         element("text", f"{found.duration_s * part / 4:.1f} s", x=f"{25 * part}%", y=12, text_anchor=anchors[part]) for part in range(5)
@@ -138,7 +144,7 @@ def _name(class_: str, name: str) -> Markup:
     return element("span", element("span", class_=f"swatch of-{class_}"), name, class_=f"who of-{class_}")
 
 
-def _lane(class_: str, spans: Sequence[tuple[float, float]], found: Timeline) -> Markup:
+def _lane(class_: str, spans: Sequence[tuple[float, float]], found: Timeline, why_empty: str = "") -> Markup:
     scale = 1000 / found.duration_s
     drawn = [
         element("rect", x=start * scale, y=0, width=1000.0 * (end - start) / found.duration_s, height=16, class_="wash")
@@ -148,7 +154,7 @@ def _lane(class_: str, spans: Sequence[tuple[float, float]], found: Timeline) ->
         element("rect", x=start * scale, y=3, width=max((end - start) * scale, 3.0), height=10, class_=f"fill-{class_}")
         for start, end in spans
     ]
-    label = ", ".join(f"{start:.1f} to {end:.1f} s" for start, end in spans) or "nothing"
+    label = ", ".join(f"{start:.1f} to {end:.1f} s" for start, end in spans) or why_empty
     lane = drawing(
         1000,
         16,
@@ -158,7 +164,7 @@ def _lane(class_: str, spans: Sequence[tuple[float, float]], found: Timeline) ->
         label=label,
         preserveAspectRatio="none",
     )
-    return element("span", lane, class_=f"lane of-{class_}")
+    return element("span", lane, element("span", why_empty, class_="why") if why_empty else None, class_=f"lane of-{class_}")
 
 
 def _options(example: Example, models: Sequence[str]) -> Markup | None:
@@ -179,6 +185,16 @@ def _options(example: Example, models: Sequence[str]) -> Markup | None:
         right = letter == example.sample.truth.choice
         lines.append(element("li", element("span", one_line(option, 300), class_="words"), picks, class_="right" if right else None))
     return element("ol", lines, class_="options")
+
+
+def _said(example: Example, models: Sequence[str]) -> Markup:
+    """Each answer as it was read, where no picture and no option shows it."""
+    lines = [("truth", TRUTH.name, answer_words(example.sample.truth))]
+    for model in in_order(example.answers):
+        reading = example.answers[model].reading
+        lines.append((css_name(model, models), look(model, models).name, answer_words(reading.answer, reading.reason)))
+    rows = [[_name(class_, name), element("span", one_line(words, 400), class_=f"of-{class_}")] for class_, name, words in lines]
+    return element("div", rows, class_="said")
 
 
 def _answers(example: Example, models: Sequence[str]) -> Markup:

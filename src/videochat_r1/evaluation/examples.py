@@ -74,15 +74,18 @@ class Timeline:
     truth: tuple[Span, ...]
     spans: Mapping[str, tuple[Span, ...]]
     overlaps: Mapping[str, float]
+    empty: Mapping[str, str]  # why there is nothing to draw of a model's answer
 
 
 GAIN, BEST, WORST, MEDIAN = "largest gain in reward", "highest reward", "lowest reward", "median reward"
+NO_GAIN, ALL_EQUAL = "no sample gained in reward", "all earn the same"
 
 
 def choose_examples(candidates: Iterable[Example], *, per_task: int = 2, before: str = "base", after: str = "rft") -> tuple[Example, ...]:
     """Examples of each task by rule, never by taste: the largest gain in reward from the model `before` to the model `after`, what the form
     earns left aside (the highest reward where they are one), the lowest reward of the model `after`, then (per_task 3) its median reward.
-    Ties go to the smaller sample id; no sample is taken twice.
+    Where no sample gained, or all earn the same, one example stands for the task and says so. Ties go to the smaller sample id; no sample
+    is taken twice.
 
     candidates: one for each held-out sample; their clips may still be None, so that only chosen ones need be decoded. Where one of the two
     models has no answer, the rule uses the other alone. Tasks come in the order of the candidates.
@@ -91,34 +94,54 @@ def choose_examples(candidates: Iterable[Example], *, per_task: int = 2, before:
     by_task: dict[str, list[Example]] = {}
     for example in candidates:
         by_task.setdefault(example.sample.task, []).append(example)
-    rules = (BEST, WORST, MEDIAN) if before == after else (GAIN, f"{WORST} after tuning", f"{MEDIAN} after tuning")
     for examples in by_task.values():
         left = sorted(examples, key=lambda example: example.sample.id)
-        for rule in rules[:per_task]:
+        for rule, why in _rules(left, per_task, before, after):
             if not left:
                 break
             taken = _pick(rule, left, before, after)
-            chosen.append(replace(taken, why=rule))
+            chosen.append(replace(taken, why=why))
             left.remove(taken)
     return tuple(chosen)
 
 
+def _rules(examples: Sequence[Example], per_task: int, before: str, after: str) -> list[tuple[str, str]]:
+    """(rule, what the example's heading says of it): those that tell one sample from another."""
+    rules = (BEST, WORST, MEDIAN) if before == after else (GAIN, WORST, MEDIAN)
+    told = [(rule, rule if rule in (GAIN, BEST) or before == after else f"{rule} after tuning") for rule in rules[:per_task]]
+    if len(examples) < 2:
+        return told
+    notes = [NO_GAIN] if before != after and max(_gain(example, before, after) for example in examples) <= 0 else []
+    notes += [ALL_EQUAL] if len({_total(example, after) for example in examples}) == 1 else []
+    if notes == [NO_GAIN]:
+        return [(WORST, f"{WORST} after tuning; {NO_GAIN}")]
+    return [(rules[0], "; ".join(notes if NO_GAIN in notes else [rules[0], *notes]))] if notes else told
+
+
 def chosen_text(examples: Sequence[Example]) -> str:
     """How the examples of a report were chosen, in a sentence."""
-    rules = list(dict.fromkeys(example.why for example in examples if example.why))
-    return f"Samples chosen by rule, not by taste; of each task: {', '.join(rules)}." if rules else "Samples and what each model answered."
+    said = [part for example in examples for part in example.why.split("; ") if part]
+    rules = list(dict.fromkeys(part for part in said if part not in (NO_GAIN, ALL_EQUAL)))
+    if not said:
+        return "Samples and what each model answered."
+    alone = " One alone where no sample gained or all earn the same." if len(rules) < len(set(said)) else ""
+    return f"Samples chosen by rule, not by taste; of each task: {', '.join(rules) or 'the first'}.{alone}"
 
 
 def _pick(rule: str, examples: list[Example], before: str, after: str) -> Example:
     reward = {id(example): _total(example, after) for example in examples}
     if rule == GAIN:
-        return max(examples, key=lambda example: _for_content(example, after) - _for_content(example, before))
+        return max(examples, key=lambda example: _gain(example, before, after))
     if rule == BEST:
         return max(examples, key=lambda example: reward[id(example)])
-    if rule.startswith(WORST):
+    if rule == WORST:
         return min(examples, key=lambda example: reward[id(example)])
     ranked = sorted(examples, key=lambda example: reward[id(example)])
     return ranked[(len(ranked) - 1) // 2]
+
+
+def _gain(example: Example, before: str, after: str) -> float:
+    return _for_content(example, after) - _for_content(example, before)
 
 
 def _total(example: Example, model: str) -> float:
@@ -178,13 +201,23 @@ def timeline(example: Example, count: int = 8) -> Timeline | None:
         return None
     duration_s = duration_of(example)
     spans = {model: answer.reading.answer.spans or () if answer.reading.answer else () for model, answer in example.answers.items()}
+    drawn = {model: _on_axis(found, duration_s) for model, found in spans.items()}
     return Timeline(
         duration_s,
         tuple(filmstrip(example, count)),
         _on_axis(truth.spans, duration_s),
-        {model: _on_axis(found, duration_s) for model, found in spans.items()},
+        drawn,
         {model: union_iou(found, truth.spans) if found else 0.0 for model, found in spans.items()},
+        {model: _why_empty(spans[model]) for model, found in drawn.items() if not found},
     )
+
+
+def _why_empty(spans: Sequence[Span]) -> str:
+    """Of an answer of which the axis shows nothing."""
+    turned = [f"{start:.1f}–{end:.1f} s" for start, end in spans if end < start]
+    if turned:
+        return f"{', '.join(turned)}: ends before it starts"
+    return "nothing within the video" if spans else "no span read"
 
 
 def duration_of(example: Example) -> float:

@@ -1,7 +1,8 @@
 """Who is who in every table, figure and page: one name, one colour and one line style each.
 
 The four main colours keep apart in ordinary sight and under the three colour blindnesses (simulated after Machado et al. 2009), and each
-has at least 3 : 1 contrast on a white and on a dark page; line styles say the same a second time."""
+has at least 3 : 1 contrast on a white and on a dark page; line styles say the same a second time. The strokes of base and control fall
+into different thirds of one period, over the tuned model's solid line: where boxes are equal, all of them are seen."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from pathlib import PurePath
 
 @dataclass(frozen=True)
 class Look:
-    """How one answerer is shown. dash: lengths of strokes and gaps in multiples of the line's width; () is a solid line."""
+    """How one answerer is shown. dash: lengths of strokes and gaps in turn, in multiples of the line's width; () is solid."""
 
     name: str
     colour: str
@@ -21,11 +22,13 @@ class Look:
 
 
 TRUTH = Look("Truth", "#12A868")
+ON_FRAMES = "#5BFFB0"
+"""The truth's outline on frames: a thin bright line over all others."""
 GIVEN = Look("Given", "#12A868", (1.0, 1.6))
 TRIVIAL = Look("Best trivial answer", "#8A8F98")
 MODELS = {
-    "base": Look("Base", "#D07F0C", (3.2, 1.6)),
-    "sft": Look("SFT control", "#C032A8", (1.2, 1.2)),
+    "base": Look("Base", "#D07F0C", (1.5, 3.0)),
+    "sft": Look("SFT control", "#C032A8", (0.0, 1.5, 1.5, 1.5)),
     "rft": Look("Tuned", "#2C6CEE"),
 }
 NAMED = {**MODELS, "policy": Look("Policy", MODELS["rft"].colour)}
@@ -68,6 +71,12 @@ def in_order(models: Iterable[str]) -> list[str]:
     """Base, control and tuned model first, in this order; then the others as they come."""
     names = list(models)
     return [name for name in NAMED if name in names] + [name for name in names if name not in NAMED]
+
+
+def drawn_order(who: Iterable[str]) -> list[str]:
+    """Answerers as their outlines lie over each other, the lowest first: solid lines, broken ones, and the truth on top."""
+    names = list(who)
+    return sorted(names, key=lambda name: (name == "truth", bool(name != "truth" and look(name, names).dash)))
 
 
 def task_name(task: str) -> str:

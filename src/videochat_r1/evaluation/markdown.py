@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from videochat_r1.evaluation.curves import phase_seconds
+from videochat_r1.evaluation.curves import REWARDS_WORDS, phase_seconds
 from videochat_r1.evaluation.examples import Example, answer_words, chosen_text
 from videochat_r1.evaluation.legend import TRUTH, in_order, look, one_line, plain, task_name
 from videochat_r1.evaluation.strata import strata_rows
@@ -16,14 +16,17 @@ from videochat_r1.evaluation.tables import (
     beats_trivial,
     by_task,
     change_text,
+    cost_rows,
     headline,
     headline_rows,
+    level_notes,
     level_rows,
+    metric_words,
     models_of,
     rows,
+    samples_text,
     seconds_text,
     sizes_text,
-    unreadable_text,
 )
 
 if TYPE_CHECKING:
@@ -60,6 +63,7 @@ def render_markdown(report: Report, metrics: Sequence[Mapping[str, float]], figu
     if "rewards" in figures or "training" in figures:
         parts += [
             "## Training",
+            REWARDS_WORDS,
             _figure("rewards", "Reward by step and task", figures),
             _figure("training", "Rewards by name, KL, entropy, lengths", figures),
         ]
@@ -72,9 +76,16 @@ def render_markdown(report: Report, metrics: Sequence[Mapping[str, float]], figu
         parts += [_figure("strata", "Figures by length of video and of event", figures), *_strata_tables(report.payload)]
     leveled = level_rows(report.payload)
     if leveled:
-        parts += ["## Harder levels", _level_table(leveled), _figure("levels", "Figures by level", figures)]
+        about = " ".join([*level_notes(report.payload), "Intervals are 95 % ones."])
+        parts += ["## Harder levels", escaped(about, 4000), _level_table(leveled), _figure("levels", "Figures by level", figures)]
     if table:
-        parts += ["## All figures", *(_task_table(of_task, results) for of_task in by_task(table))]
+        explained = "\n".join(f"- {escaped(name)}: {escaped(words)}" for name, words in metric_words(table))
+        parts += [
+            "## All figures",
+            "Percentages, but for the rows in italics.",
+            explained,
+            *(_task_table(of_task, results) for of_task in by_task(table)),
+        ]
     parts += _published(report.payload)
     parts += _run(report)
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -116,13 +127,12 @@ def _task_table(of_task: tuple[str, Sequence[Row]], results: Mapping[str, Any]) 
     head = ["Metric", *(escaped(name.replace("_", " "), 40) for name in trivial), *(escaped(look(model, models).name) for model in models)]
     body = []
     for row in table:
-        best = row.best_trivial[0] if row.best_trivial else None
         beside = [
-            (f"**{row.trivial[name].value_text}**" if name == best else row.trivial[name].value_text) if name in row.trivial else ""
+            (f"**{row.trivial[name].value_text}**" if row.is_best(name) else row.trivial[name].value_text) if name in row.trivial else ""
             for name in trivial
         ]
         body.append([escaped(row.metric, 60), *beside, *(str(row.models[model]) for model in models)])
-    body.append(["unreadable answers", *("" for _ in trivial), *(unreadable_text(results[model][task]) for model in models)])
+    body += [[f"*{escaped(name)}*", *("" for _ in trivial), *texts] for name, texts in cost_rows(results, task, models)]
     title = " · ".join(filter(None, (escaped(task_name(task)), sizes_text(results, task))))
     return f"### {title}\n\n{_grid(head, body)}" + ("\n\nThe best trivial answer of each metric is in bold." if trivial else "")
 
@@ -149,7 +159,7 @@ def _examples(examples: Sequence[Example], figures: Mapping[str, str]) -> list[s
     for number, example in enumerate(examples, start=1):
         models = in_order(example.answers)
         parts.append(f"### {escaped(task_name(example.sample.task))}: {escaped(example.why or example.sample.id)}")
-        parts.append(f"> {escaped(example.sample.question, 600)}")
+        parts.append(f"> {escaped(example.sample.question, 600)}" if example.sample.question.strip() else "")
         parts.append(_figure(f"example {number}", f"Example {number}", figures))
         body = [[TRUTH.name, escaped(answer_words(example.sample.truth), 300), "", ""]]
         for model in models:
@@ -198,6 +208,7 @@ def _run(report: Report) -> list[str]:
     if report.commands:
         parts.append("\n".join(f"    {line}" for command in report.commands for line in plain(command).splitlines()))
     facts = [f"- Seconds: {escaped(seconds_text(report.payload['seconds']))}"] if report.payload.get("seconds") is not None else []
+    facts += [f"- Samples: {escaped(samples_text(report.payload['n']), 400)}"] if report.payload.get("n") is not None else []
     facts += [f"- {escaped(name, 60)}: {escaped(value, 300)}" for name, value in report.environment.items()]
     parts.append("\n".join(facts))
     return parts if any(parts[1:]) else []

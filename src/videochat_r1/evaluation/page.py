@@ -14,7 +14,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from videochat_r1.evaluation import charts, legend
-from videochat_r1.evaluation.curves import health_series, phase_seconds, reward_series
+from videochat_r1.evaluation.curves import REWARDS_WORDS, health_series, phase_seconds, reward_series
 from videochat_r1.evaluation.example_cards import example_card
 from videochat_r1.evaluation.examples import chosen_text
 from videochat_r1.evaluation.legend import NAMED, TRIVIAL, TRUTH, look, one_line, plain, task_name
@@ -26,14 +26,18 @@ from videochat_r1.evaluation.tables import (
     beats_trivial,
     by_task,
     change_text,
+    cost_rows,
     headline,
     headline_rows,
+    level_notes,
     level_rows,
+    metric_words,
     models_of,
     rows,
+    samples_text,
     seconds_text,
+    sized_levels,
     sizes_text,
-    unreadable_text,
     verdict,
 )
 
@@ -52,7 +56,7 @@ def render_page(report: Report, metrics: Sequence[Mapping[str, float]]) -> str:
         ("examples", "Examples", _examples(report, models)),
         ("training", "Training", _training(metrics)),
         ("strata", "Where it works", _strata(report.payload)),
-        ("levels", "Harder levels", _levels(level_rows(report.payload))),
+        ("levels", "Harder levels", _levels(report.payload)),
         ("published", "Published figures", _published(report.payload)),
         ("run", "This run", _run(report)),
     ]
@@ -68,7 +72,8 @@ def render_page(report: Report, metrics: Sequence[Mapping[str, float]]) -> str:
         contents=links,
         body=join([element("section", element("h2", name), content, id=key) for key, name, content in shown]),
         footer=join(
-            "Figures are percentages with 95 % intervals in brackets; an unreadable answer counts as wrong. "
+            "Figures are percentages with 95 % intervals in brackets, but for rewards and for what has a unit or says what it counts; an "
+            "unreadable answer counts as wrong. "
             "This page loads nothing from elsewhere."
         ),
     )
@@ -98,6 +103,7 @@ def _style() -> str:
         f"main:has(#show-{name}:not(:checked)) .of-{name}:not(.swatch){{display:none}}"
         for name in colours
     )
+    variables += f"--on-frames:{legend.ON_FRAMES};"
     return f":root{{{variables}}}\n{_resource('page.css')}\n{rules}"
 
 
@@ -112,9 +118,15 @@ def _results(table: Sequence[Row], results: Mapping[str, Any]) -> Markup | None:
     details = element(
         "details",
         element("summary", "All figures"),
+        _metrics(table),
         element("div", [_table(of_task, results) for of_task in by_task(list(table))], class_="tables"),
     )
     return join([element("p", about, class_="about"), element("div", tiles, class_="grid"), element("div", details, class_="card")])
+
+
+def _metrics(table: Sequence[Row]) -> Markup | None:
+    explained = [[element("dt", name), element("dd", words)] for name, words in metric_words(table)]
+    return element("dl", explained, class_="metrics") if explained else None
 
 
 def _tile(of_task: Sequence[Row], results: Mapping[str, Any]) -> Markup:
@@ -177,11 +189,10 @@ def _table(of_task: tuple[str, Sequence[Row]], results: Mapping[str, Any]) -> Ma
     head += [element("th", _who(model, models), class_="figure", scope="col") for model in models]
     body = []
     for row in table:
-        best = row.best_trivial[0] if row.best_trivial else None
         cells = [element("th", one_line(row.metric, 60), scope="row")]
         for name in trivial:
             text = row.trivial[name].value_text if name in row.trivial else ""
-            cells.append(element("td", element("span", text, class_="best") if name == best else text, class_="figure quiet"))
+            cells.append(element("td", element("span", text, class_="best") if row.is_best(name) else text, class_="figure quiet"))
         for model in models:
             last = row.change is not None and model == row.change[2]
             cells.append(
@@ -193,10 +204,10 @@ def _table(of_task: tuple[str, Sequence[Row]], results: Mapping[str, Any]) -> Ma
                 )
             )
         body.append(element("tr", cells))
-    unread = [element("td", unreadable_text(results[model][task]), class_="figure quiet") for model in models]
-    body.append(
-        element("tr", element("th", "unreadable answers", scope="row"), [element("td", "", class_="figure") for _ in trivial], unread)
-    )
+    for name, texts in cost_rows(results, task, models):
+        beside = [element("td", "", class_="figure") for _ in trivial]
+        shown = [element("td", text, class_="figure quiet") for text in texts]
+        body.append(element("tr", element("th", name, scope="row"), beside, shown, class_="cost"))
     title = " · ".join(filter(None, (task_name(task), sizes_text(results, task))))
     return element(
         "div", element("h3", title), _scrolling(element("table", element("thead", element("tr", head)), element("tbody", body)), title)
@@ -235,8 +246,7 @@ def _training(metrics: Sequence[Mapping[str, float]]) -> Markup | None:
     if not rewards and not health:
         return None
     about = (
-        "Mean reward of a step's completions. Points are steps; the line is their running mean, which halves a step's weight after every "
-        "fifteenth of the run."
+        f"{REWARDS_WORDS} Points are steps; the line is their running mean, which halves a step's weight after every fifteenth of the run."
     )
     parts: list[Markup] = [element("p", about, class_="about"), element("div", [_curve(item) for item in rewards], class_="grid")]
     if health:
@@ -307,11 +317,13 @@ def _published(payload: Mapping[str, Any]) -> Markup | None:
     return join([element("p", about, class_="about"), element("div", _scrolling(table, "Published figures"), class_="card")])
 
 
-def _keys(models: Sequence[str]) -> Markup:
+def _keys(models: Sequence[str], *, trivial: bool = False) -> Markup:
     named = [
         element("span", element("span", class_=f"swatch of-{charts.css_name(model, models)}"), look(model, models).name, class_="key")
         for model in models
     ]
+    if trivial:
+        named.append(element("span", element("span", class_="swatch dashed"), TRIVIAL.name, class_="key"))
     return element("div", named, class_="legend")
 
 
@@ -328,7 +340,8 @@ def _level_panels(table: Sequence[tuple[str, Row]], models: Sequence[str]) -> li
     ]
 
 
-def _levels(table: Sequence[tuple[str, Row]]) -> Markup | None:
+def _levels(payload: Mapping[str, Any]) -> Markup | None:
+    table = level_rows(payload)
     if not table:
         return None
     models = legend.in_order(dict.fromkeys(model for _, row in table for model in row.models))
@@ -360,15 +373,15 @@ def _levels(table: Sequence[tuple[str, Row]]) -> Markup | None:
         body.append(element("tr", cells, element("td", change_text(row), class_="figure")))
     about = (
         "The same models at each level of difficulty: dots with 95 % intervals. The dashed line is the best trivial answer at that level, "
-        "where it was scored."
+        "where it was scored. " + " ".join(level_notes(payload))
     )
     listing = element("table", element("thead", element("tr", head)), element("tbody", body))
     details = element("details", element("summary", "Figures by level"), _scrolling(listing, "Figures by level"))
     return join(
         [
             element("p", about, class_="about"),
-            _keys(models),
-            element("div", _level_panels(table, models), class_="grid"),
+            _keys(models, trivial=any(row.trivial for _, row in table)),
+            element("div", _level_panels(sized_levels(payload), models), class_="grid"),
             element("div", details, class_="card"),
         ]
     )
@@ -381,7 +394,7 @@ def _notes(notes: Sequence[str]) -> Markup | None:
 def _run(report: Report) -> Markup | None:
     facts = {"Seconds": seconds_text(report.payload["seconds"])} if report.payload.get("seconds") is not None else {}
     if report.payload.get("n") is not None:
-        facts["Samples"] = sizes(report.payload["n"])
+        facts["Samples"] = samples_text(report.payload["n"])
     facts |= {one_line(name, 60): one_line(value, 300) for name, value in report.environment.items()}
     parts: list[Markup] = []
     if report.commands:
@@ -395,8 +408,3 @@ def _run(report: Report) -> Markup | None:
             element("div", element("dl", [[element("dt", name), element("dd", value)] for name, value in facts.items()]), class_="card")
         )
     return element("div", parts, class_="tables") if parts else None
-
-
-def sizes(n: Any) -> str:
-    """How many samples: one number, or by task."""
-    return ", ".join(f"{task_name(task)} {one_line(count, 20)}" for task, count in n.items()) if isinstance(n, Mapping) else one_line(n, 20)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videochat_r1.evaluation.curves import Series
-from videochat_r1.evaluation.examples import Example, Picture, Strip, Timeline, answer_words, filmstrip, strip, timeline
-from videochat_r1.evaluation.legend import GIVEN, TRIVIAL, TRUTH, Look, in_order, look, one_line, task_name
+from videochat_r1.evaluation.examples import Example, Picture, Strip, StripFrame, Timeline, answer_words, filmstrip, strip, timeline
+from videochat_r1.evaluation.legend import GIVEN, ON_FRAMES, TRIVIAL, TRUTH, Look, drawn_order, in_order, look, one_line, task_name
 from videochat_r1.evaluation.strata import Histogram
 from videochat_r1.evaluation.tables import Cell, Row, bars_of
 from videochat_r1.rewards.choices import LETTERS, lettered
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, FAINT, GRID, TRACK = "#1C2026", "#646B76", "#E6E8EC", "#F1F3F6"
+INK, FAINT, GRID, TRACK, WASH = "#1C2026", "#646B76", "#E6E8EC", "#F1F3F6", "#D9F2E6"
 STYLE: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],
     "font.size": 8.0,
@@ -52,6 +52,7 @@ STYLE: dict[str, Any] = {
     "agg.path.chunksize": 0,
 }
 WIDTH_IN = 10.0
+Dash = tuple[float, ...]
 OWN = re.compile(r"(reward_curves|training|before_after|levels|overlaps|strata|example_\d+)\.png")
 """The files that write_figures writes."""
 
@@ -108,14 +109,15 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _panels(count: int, height_in: float, per_row: int = 3) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` equal panels, three beside each other, placed by hand: quicker and steadier than a layout engine."""
+def _panels(count: int, height_in: float, per_row: int = 3, below_in: float = 0.1) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` equal panels, three beside each other, placed by hand: quicker and steadier than a layout engine. below_in: room
+    under the last row."""
     from matplotlib.figure import Figure
 
     per_row = min(per_row, count)
     rows = -(-count // per_row)
     width_in = WIDTH_IN if per_row == 3 else 3.6 * per_row
-    total_in = rows * height_in + 0.1
+    total_in = rows * height_in + below_in
     figure = Figure(figsize=(width_in, total_in))
     axes = []
     for place in range(count):
@@ -134,7 +136,7 @@ def curves_figure(found: Sequence[Series], quantity: str) -> Figure:
         axes.scatter(item.steps, item.values, s=5, color=colour, alpha=0.28, linewidths=0)
         axes.plot(item.steps, item.smooth, color=colour, linewidth=1.8, solid_capstyle="round")
         axes.annotate(
-            f"{item.smooth[-1]:.3g}",
+            item.text(item.smooth[-1]),
             (item.steps[-1], item.smooth[-1]),
             (4, 0),
             textcoords="offset points",
@@ -150,6 +152,8 @@ def curves_figure(found: Sequence[Series], quantity: str) -> Figure:
         axes.grid(axis="y")
         axes.set_axisbelow(True)
         axes.locator_params(axis="both", nbins=5)
+        if item.power:
+            axes.ticklabel_format(axis="y", style="sci", scilimits=(item.power, item.power))
         axes.set_ylabel(quantity, fontsize=7)
     for axes in panels[-3:]:
         axes.set_xlabel("step", fontsize=7, labelpad=1)
@@ -169,7 +173,7 @@ def bars_figure(table: Sequence[Row]) -> Figure:
             label.set_color(FAINT if look_ is TRIVIAL and not best else INK)
         axes.set_ylim(longest - 0.4, -0.6)
         axes.set_xlim(0, 118)
-        axes.set_xticks([0, 25, 50, 75, 100])
+        axes.set_xticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100 %"])
         axes.grid(axis="x")
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
@@ -195,7 +199,7 @@ def _bar(axes: Axes, place: int, look_: Look, cell: Cell, *, trivial: bool, best
 def levels_figure(table: Sequence[tuple[str, Row]]) -> Figure:
     """One panel a figure: its value at each level for each model, with its 95 % interval and the best trivial answer."""
     keys = list(dict.fromkeys((row.task, row.metric) for _, row in table))
-    figure, panels = _panels(len(keys), 2.1)
+    figure, panels = _panels(len(keys), 2.1, below_in=0.25)
     for axes, key in zip(panels, keys, strict=True):
         of_key = [(level, row) for level, row in table if (row.task, row.metric) == key]
         models = in_order(dict.fromkeys(model for _, row in of_key for model in row.models))
@@ -215,16 +219,26 @@ def levels_figure(table: Sequence[tuple[str, Row]]) -> Figure:
                     axes.plot(x, cell.value, marker="o", markersize=5, color=look(model, models).colour, zorder=3)
                 if cell.low is not None and cell.high is not None:
                     axes.plot([x, x], [cell.low, cell.high], color=look(model, models).colour, linewidth=1.4)
-        axes.set_xticks(range(len(of_key)), [_short(level, 16) for level, _ in of_key])
+        axes.set_xticks(range(len(of_key)), [_short(level, 16) for level, _ in of_key], va="baseline")
+        axes.tick_params(axis="x", pad=11)
         axes.set_xlim(-0.6, len(of_key) - 0.4)
-        axes.set_ylim(0, 103)
+        axes.set_ylim(-3, 103)  # a dot at either end is whole
+        axes.set_ylabel("%", fontsize=7, labelpad=0)
+        axes.set_xlabel("(samples)", fontsize=7, labelpad=3)
         axes.grid(axis="y")
         axes.set_axisbelow(True)
-        title = f"{_short(task_name(key[0]), 22)} · {_short(key[1], 24)}"
-        axes.set_title(title, fontsize=8.5 if len(title) < 36 else 6.8)
+    _fitting_titles(figure, panels, [f"{_short(task_name(task), 24)} · {_short(metric, 40)}" for task, metric in keys])
     everyone = in_order(dict.fromkeys(model for _, row in table for model in row.models))
     _legend_below(figure, [look(model, everyone) for model in everyone], trivial=any(row.trivial for _, row in table))
     return figure
+
+
+def _fitting_titles(figure: Figure, panels: Sequence[Axes], titles: Sequence[str]) -> None:
+    """The panels' titles, in letters as large as their width allows."""
+    room_in = panels[0].get_position().width * figure.get_size_inches()[0]
+    size = min(8.5, *(8.5 * room_in / (1.2 * _text_in(title, 8.5)) for title in titles))  # bold letters are broader
+    for axes, title in zip(panels, titles, strict=True):
+        axes.set_title(title, fontsize=size)
 
 
 def histograms_figure(found: Sequence[Histogram]) -> Figure:
@@ -246,14 +260,15 @@ def histograms_figure(found: Sequence[Histogram]) -> Figure:
         axes.grid(axis="y")
         axes.set_axisbelow(True)
         axes.set_title(f"{_short(task_name(item.task), 24)} · IoU with the truth")
-    _legend_below(figure, [look(model, models) for model in models], trivial=False)
+    _legend_below(figure, [look(model, models) for model in models], trivial=False, bars=True)
     return figure
 
 
-def _legend_below(figure: Figure, looks: Sequence[Look], *, trivial: bool = True) -> None:
+def _legend_below(figure: Figure, looks: Sequence[Look], *, trivial: bool = True, bars: bool = False) -> None:
     from matplotlib.lines import Line2D
 
-    marks: list[Line2D] = [Line2D([], [], color=item.colour, marker="o", linewidth=1.4, markersize=5, label=item.name) for item in looks]
+    mark: dict[str, Any] = {"marker": "s", "linewidth": 0, "markersize": 6} if bars else {"marker": "o", "linewidth": 1.4, "markersize": 5}
+    marks: list[Line2D] = [Line2D([], [], color=item.colour, label=item.name, **mark) for item in looks]
     if trivial:
         marks.append(Line2D([], [], color=TRIVIAL.colour, linewidth=1.6, linestyle=(0, (1.5, 1)), label=TRIVIAL.name))
     figure.legend(handles=marks, loc="lower center", ncols=len(marks), frameon=False, fontsize=7, bbox_to_anchor=(0.5, -0.01))
@@ -263,6 +278,7 @@ class Sheet:
     """A page measured in inches from its upper left corner: frames, bars and words are put where they belong, and no layout is guessed."""
 
     MARGIN_IN, LEFT_IN, RIGHT_IN = 0.15, 1.15, 0.7
+    THIN, BROAD, EDGE = 1.0, 2.2, 1.0  # outlines of the truth and of models, in points, and how much broader their dark edges are
 
     def __init__(self, height_in: float) -> None:
         from matplotlib.figure import Figure
@@ -292,12 +308,19 @@ class Sheet:
 
         self.axes.add_patch(Rectangle((x, y), width_in, height_in, **{"linewidth": 0, **look_}))
 
-    def frame_box(self, x: float, y: float, width_in: float, height_in: float, look_: Look) -> None:
-        """An outline with a dark edge, to be seen on any picture."""
-        shape = {"fill": False, "zorder": 3, "joinstyle": "miter"}
-        self.rectangle(x, y, width_in, height_in, edgecolor="#000000", alpha=0.55, **{**shape, "linewidth": 3.2})
-        style: Any = (0, look_.dash) if look_.dash else "-"
-        self.rectangle(x, y, width_in, height_in, edgecolor=look_.colour, linestyle=style, **{**shape, "linewidth": 1.9})
+    def key(self, x: float, y: float, who: str, item: Look) -> None:
+        """A piece of an outline with its dark edge, a third of an inch wide."""
+        width, colour = (self.THIN, ON_FRAMES) if who == "truth" else (self.BROAD, item.colour)
+        style: Any = (0, item.dash) if item.dash else "-"
+        self.axes.plot([x, x + 0.3], [y, y], color="#000000", alpha=0.55, linewidth=width + self.EDGE, solid_capstyle="butt")
+        self.axes.plot([x, x + 0.3], [y, y], color=colour, linewidth=width, linestyle=style, solid_capstyle="butt", dash_capstyle="butt")
+
+    def outline(
+        self, x: float, y: float, width_in: float, height_in: float, *, colour: str, width: float, dash: Dash = (), alpha: float = 1.0
+    ) -> None:
+        style: Any = (0, dash) if dash else "-"
+        look_ = {"fill": False, "zorder": 3, "joinstyle": "miter", "capstyle": "butt", "linestyle": style, "linewidth": width}
+        self.rectangle(x, y, width_in, height_in, edgecolor=colour, alpha=alpha, **look_)
 
 
 def example_figure(example: Example) -> Figure:
@@ -309,7 +332,7 @@ def example_figure(example: Example) -> Figure:
     said = 0 if options or tracked or timed else len(models) + 1
     picture_in = _strip_height(tracked, models) if tracked else _timeline_height(timed, models) if timed else _row_height(example)
     sheet = Sheet(0.42 + 0.17 * len(title) + picture_in + 0.2 * len(options) + 0.2 * said + 0.12)
-    y = _heading(sheet, example, models, title)
+    y = _heading(sheet, example, models, title, boxes=tracked is not None)
     if tracked:
         _draw_strip(sheet, y, tracked, models)
     elif timed:
@@ -324,20 +347,33 @@ def example_figure(example: Example) -> Figure:
     return sheet.figure
 
 
-def _heading(sheet: Sheet, example: Example, models: Sequence[str], title: Sequence[str]) -> float:
-    about = " · ".join(filter(None, (one_line(task_name(example.sample.task), 24), one_line(example.sample.id, 36), example.why)))
-    sheet.words(sheet.MARGIN_IN, 0.18, one_line(about, 96), color=FAINT, fontsize=7.5)
-    looks = [TRUTH, *(look(model, models) for model in models)]
+def _heading(sheet: Sheet, example: Example, models: Sequence[str], title: Sequence[str], *, boxes: bool) -> float:
+    """What it is about, and who is who as the picture shows them: by outlines, or by bars and squares."""
+    keys = [("truth", TRUTH), *((model, look(model, models)) for model in models)]
     x = WIDTH_IN - sheet.MARGIN_IN
-    for item in reversed(looks):
+    for who, item in reversed(keys):
         name = one_line(item.name, 16)
-        x -= 0.068 * len(name) + 0.4
-        style: Any = (0, item.dash) if item.dash else "-"
-        sheet.axes.plot([x, x + 0.22], [0.18, 0.18], color=item.colour, linewidth=2.2, linestyle=style, solid_capstyle="butt")
-        sheet.words(x + 0.28, 0.18, name, fontsize=7.5)
+        x -= _text_in(name, 7.5)
+        sheet.words(x, 0.18, name, fontsize=7.5)
+        x -= 0.36
+        if boxes:
+            sheet.key(x, 0.18, "truth" if who == "truth" else "", item)
+        else:
+            sheet.rectangle(x + 0.06, 0.12, 0.22, 0.12, color=item.colour)
+        x -= 0.16
+    about = " · ".join(filter(None, (task_name(example.sample.task), example.sample.id, example.why)))
+    sheet.words(sheet.MARGIN_IN, 0.18, one_line(about, int((x - sheet.MARGIN_IN) / _text_in("n", 7.5))), color=FAINT, fontsize=7.5)
     for number, line in enumerate(title):
         sheet.words(sheet.MARGIN_IN, 0.42 + 0.17 * number, line, fontsize=9, fontweight="bold")
     return 0.4 + 0.17 * len(title)
+
+
+def _text_in(text: str, size: float) -> float:
+    """The width in inches of a line of text, as it is drawn."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    return float(TextPath((0, 0), text, size=size, prop=FontProperties(family="DejaVu Sans")).get_extents().width) / 72
 
 
 def _cell_size(pictures: Sequence[Picture], room_in: float, widest_in: float = 1.9, tallest_in: float = 1.8) -> tuple[float, float]:
@@ -367,12 +403,7 @@ def _draw_strip(sheet: Sheet, y: float, found: Strip, models: Sequence[str]) -> 
     for place, frame in enumerate(found.frames):
         x = sheet.LEFT_IN + place * (width_in + 0.06)
         sheet.picture(frame.picture, x, y, width_in, height_in)
-        for who, (x0, y0, x1, y1) in frame.boxes.items():
-            corners = [min(max(side, -0.02), 1.02) for side in (x0, y0, x1, y1)]
-            if corners[2] > corners[0] and corners[3] > corners[1]:
-                item = (GIVEN if frame.given else TRUTH) if who == "truth" else look(who, models)
-                wide, tall = (corners[2] - corners[0]) * width_in, (corners[3] - corners[1]) * height_in
-                sheet.frame_box(x + corners[0] * width_in, y + corners[1] * height_in, wide, tall, item)
+        _draw_boxes(sheet, frame, (x, y, width_in, height_in), models)
         label = f"{frame.picture.time_s:.1f} s" + (" given" if frame.given else "")
         sheet.words(x + width_in / 2, y + height_in + 0.14, label, ha="center", fontsize=7.5, fontweight="bold")
         for number, model in enumerate(models):
@@ -381,6 +412,23 @@ def _draw_strip(sheet: Sheet, y: float, found: Strip, models: Sequence[str]) -> 
                 sheet.words(
                     x + width_in / 2, line, f"{frame.overlaps[model]:.2f}", ha="center", fontsize=7.5, color=look(model, models).colour
                 )
+
+
+def _draw_boxes(sheet: Sheet, frame: StripFrame, cell: tuple[float, float, float, float], models: Sequence[str]) -> None:
+    """Every box's dark edge first, then their outlines, the truth last: none hides another."""
+    x, y, width_in, height_in = cell
+    places = {}
+    for who, box in frame.boxes.items():
+        x0, y0, x1, y1 = (min(max(side, -0.02), 1.02) for side in box)
+        if x1 > x0 and y1 > y0:
+            places[who] = (x + x0 * width_in, y + y0 * height_in, (x1 - x0) * width_in, (y1 - y0) * height_in)
+    for who, place in places.items():
+        sheet.outline(*place, colour="#000000", width=(Sheet.THIN if who == "truth" else Sheet.BROAD) + Sheet.EDGE, alpha=0.55)
+    for who in drawn_order(places):
+        if who == "truth":
+            sheet.outline(*places[who], colour=ON_FRAMES, width=Sheet.THIN, dash=GIVEN.dash if frame.given else ())
+        else:
+            sheet.outline(*places[who], colour=look(who, models).colour, width=Sheet.BROAD, dash=look(who, models).dash)
 
 
 def _slot_size(found: Timeline) -> tuple[float, float]:
@@ -403,9 +451,10 @@ def _draw_timeline(sheet: Sheet, y: float, found: Timeline, models: Sequence[str
     top = y + height_in + 0.12
     lines = [(TRUTH, found.truth, "IoU")] + [(look(model, models), found.spans[model], f"{found.overlaps[model]:.2f}") for model in models]
     for start, end in found.truth:
-        sheet.rectangle(
-            x_of(start), y - 0.03, x_of(end) - x_of(start), top - y + 0.24 * len(lines), color=TRUTH.colour, alpha=0.16, zorder=2
-        )
+        sheet.rectangle(x_of(start), top - 0.05, x_of(end) - x_of(start), 0.07 + 0.24 * len(lines), color=WASH, zorder=-1)
+    for number, model in enumerate(models, start=1):
+        if model in found.empty:
+            sheet.words(sheet.LEFT_IN + 0.08, top + 0.24 * number + 0.115, one_line(found.empty[model], 90), fontsize=7, color=FAINT)
     for number, (item, spans, score) in enumerate(lines):
         line = top + 0.24 * number
         sheet.rectangle(sheet.LEFT_IN, line + 0.03, room_in, 0.17, color=TRACK, zorder=0)

@@ -20,7 +20,7 @@ from videochat_r1.evaluation.curves import health_series, read_metrics, reward_s
 from videochat_r1.evaluation.examples import Example, ModelAnswer, choose_examples
 from videochat_r1.evaluation.legend import look, one_line, task_name
 from videochat_r1.evaluation.strata import histograms, strata_rows
-from videochat_r1.evaluation.tables import Row, by_task, change_text, headline_rows, level_rows, models_of, rows
+from videochat_r1.evaluation.tables import Row, by_task, change_text, headline_rows, models_of, rows, sized_levels
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,7 +50,7 @@ def write_report(folder: Path, report: Report) -> None:
             rewards=reward_series(metrics),
             health=health_series(metrics),
             headlines=headline_rows(table),
-            levels=level_rows(report.payload),
+            levels=sized_levels(report.payload),
             strata=strata_rows(report.payload),
             histograms=histograms(report.payload),
             examples=report.examples,

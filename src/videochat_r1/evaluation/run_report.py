@@ -177,8 +177,8 @@ def rebuilt_evaluation(folder: Path) -> Report:
     return evaluation_report(record, samples, _loader(options["policy"], options["video"]))
 
 
-RUN_ANSWERS = {"base": "base", "tuned": "rft", "SFT": "sft"}
-"""File of answers in a run's folder -> what the report calls the model."""
+RUN_ANSWERS = {"base": "base", "tuned": "rft", "SFT": "sft", "sft": "sft"}
+"""File of answers in a run's folder -> what the report calls the model; SFT is how earlier versions wrote it."""
 
 
 def rebuilt_run(folder: Path) -> Report:
@@ -221,7 +221,7 @@ def rebuilt_run(folder: Path) -> Report:
         seconds=old.get("seconds") or 0.0,
         notes=[str(note) for note in about["notes"]],
         commands=[str(command) for command in about["commands"]],
-        extra={key: old[key] for key in ("levels", "level") if key in old},
+        extra={key: old[key] for key in ("levels", "level", "level_words") if key in old},
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -59,9 +60,15 @@ class Row:
 
     @property
     def best_trivial(self) -> tuple[str, Cell] | None:
-        """The trivial answer with the highest figure; the first named where several share it."""
+        """The trivial answer with the highest figure; where several share it, the majority's for a choice, else the first named."""
         known = [(name, cell) for name, cell in self.trivial.items() if cell.value is not None]
+        known.sort(key=lambda item: not (self.metric == "accuracy" and item[0] == "majority"))
         return max(known, key=lambda item: item[1].value or 0.0) if known else None
+
+    def is_best(self, trivial: str) -> bool:
+        """Whether no other trivial answer has a higher figure."""
+        best = self.best_trivial
+        return best is not None and trivial in self.trivial and self.trivial[trivial].value == best[1].value
 
     @property
     def change(self) -> tuple[str, Cell, str, Cell] | None:
@@ -81,9 +88,63 @@ def cell(figures: Mapping[str, Any], metric: str) -> Cell:
     return Cell(_number(figures.get(metric)), low, high)
 
 
+COSTS = {
+    "looks": "looks at the video, of an answer",
+    "tokens": "tokens written, of an answer",
+    "prompt_tokens": "tokens read, of an answer",
+    "video_tokens": "of these of the video",
+    "seconds": "seconds, of an answer",
+}
+"""Figures that are no percentages: what an answer takes."""
+METRICS = {
+    "mIoU": "mean overlap (intersection over union) of the answered seconds with the true ones; of grounded QA the first span's",
+    "mIoU_union": "the same, all spans of an answer taken as one set",
+    "mIoP": "mean share of the answered seconds that are true",
+    "R@": "share of answers that overlap with the truth by so much at least",
+    "IoU@": "share of answers whose IoU is so much at least",
+    "IoP@": "share of answers of whose seconds so many are true at least",
+    "Acc&GQA": "share of answers with the right choice and an IoP of 0.5 at least",
+    "AO": "mean overlap (IoU) of the boxes, the given one left out",
+    "SR": "share of boxes whose overlap is above that",
+    "AO_8": "AO as the paper counts: eight boxes, the given one scored too",
+    "R_8@": "share of videos whose AO_8 is so much at least",
+    "accuracy": "share of right choices",
+    "event_recall": "share of the true events that are told",
+    "event_precision": "share of the told events that are true",
+    "event_F1": "the harmonic mean of both",
+    "format": "share of answers in the form that was asked for",
+}
+"""What a metric says; a name that goes on with a number stands for all of these."""
+
+
 def metrics_of(figures: Mapping[str, Any]) -> list[str]:
-    """Names of the metrics among a task's figures, as they stand."""
-    return [name for name in figures if name not in ("n", "unparsed") and not name.endswith("_ci95")]
+    """Names of the metrics among a task's figures, as they stand: percentages alone."""
+    others = ("n", "unparsed", "unreadable_videos", *COSTS)
+    return [name for name in figures if name not in others and not name.endswith("_ci95")]
+
+
+def metric_words(table: Iterable[Row]) -> list[tuple[str, str]]:
+    """(name, what it is) of the metrics of these rows, each once."""
+    names = dict.fromkeys(row.metric if row.metric in METRICS else re.sub(r"[\d.]+$", "", row.metric) for row in table)
+    return [(f"{name}x" if name[-1] == "@" or name == "SR" else name, METRICS[name]) for name in names if name in METRICS]
+
+
+def cost_rows(results: Mapping[str, Any], task: str, models: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """What is counted beside the percentages, in words, with a text for each model: what an answer takes, and what could not be read."""
+    of_model = [results[model][task] for model in models]
+    found = [
+        (words, [_cost_text(name, figures.get(name)) for figures in of_model])
+        for name, words in COSTS.items()
+        if any(_number(figures.get(name)) is not None for figures in of_model)
+    ]
+    if any(_number(figures.get("unreadable_videos")) is not None for figures in of_model):
+        found.append(("unreadable videos", [_count_text(figures, "unreadable_videos") for figures in of_model]))
+    return [*found, ("unreadable answers", [_count_text(figures, "unparsed") for figures in of_model])]
+
+
+def _cost_text(name: str, value: Any) -> str:
+    number = _number(value)
+    return "–" if number is None else f"{number:.3g} s" if name == "seconds" else f"{number:.1f}"
 
 
 def models_of(results: Mapping[str, Any]) -> list[str]:
@@ -131,7 +192,7 @@ def bars_of(row: Row) -> list[tuple[str, Look, Cell, bool]]:
     best = row.best_trivial[0] if row.best_trivial else None
     trivial = sorted(row.trivial.items(), key=lambda item: item[1].value or 0.0)
     trivial.sort(key=lambda item: item[0] == best)
-    bars = [(one_line(name, 40).replace("_", " "), TRIVIAL, cell, name == best) for name, cell in trivial]
+    bars = [(one_line(name, 40).replace("_", " "), TRIVIAL, cell, row.is_best(name)) for name, cell in trivial]
     return bars + [(look(model, row.models).name, look(model, row.models), cell, False) for model, cell in row.models.items()]
 
 
@@ -192,9 +253,9 @@ def headline(table: list[Row]) -> list[tuple[str, str]]:
     return sentences or [("measured", "nothing yet")]
 
 
-def unreadable_text(figures: Mapping[str, Any]) -> str:
-    """How many answers could not be read, of how many."""
-    count, total = _number(figures.get("unparsed")), _number(figures.get("n"))
+def _count_text(figures: Mapping[str, Any], name: str) -> str:
+    """How many of how many."""
+    count, total = _number(figures.get(name)), _number(figures.get("n"))
     return "–" if count is None else f"{count:.0f}" if total is None else f"{count:.0f} of {total:.0f}"
 
 
@@ -225,6 +286,43 @@ def level_rows(payload: Mapping[str, Any]) -> list[tuple[str, Row]]:
     levels = Counter((row.task, row.metric) for _, row in found)
     told = [(name, row) for name, row in found if levels[row.task, row.metric] > 1]
     return sorted(told, key=lambda item: order[item[1].task, item[1].metric])
+
+
+def samples_text(n: Any) -> str:
+    """How many samples: one number, or by task."""
+    return ", ".join(f"{task_name(task)} {one_line(count, 20)}" for task, count in n.items()) if isinstance(n, Mapping) else one_line(n, 20)
+
+
+def level_notes(payload: Mapping[str, Any]) -> list[str]:
+    """What to know of the levels: what each is, how many samples a figure there rests on, and which models were not asked there."""
+    table, levels = level_rows(payload), levels_of(payload)
+    shown = [name for name in levels if any(level == name for level, _ in table)]
+    said = []
+    meant = {one_line(name, 40): one_line(words, 200) for name, words in (payload.get("level_words") or {}).items()}
+    if any(name in meant for name in shown):
+        said.append("; ".join(f"{name}: {meant[name]}" for name in shown if name in meant) + ".")
+    sizes = {name: _level_size(levels[name], [row.task for level, row in table if level == name]) for name in shown}
+    if any(sizes.values()):
+        said.append("Samples of a task behind each figure: " + ", ".join(f"{name} {size}" for name, size in sizes.items() if size) + ".")
+    everyone = in_order(dict.fromkeys(model for _, row in table for model in row.models))
+    absent = {model: [name for name in shown if not levels[name].get(model)] for model in everyone}
+    if any(absent.values()):
+        parts = [f"{look(model, everyone).name} at {', '.join(names)}" for model, names in absent.items() if names]
+        said.append(f"–: not asked there ({'; '.join(parts)}).")
+    return said
+
+
+def sized_levels(payload: Mapping[str, Any]) -> list[tuple[str, Row]]:
+    """`level_rows`, each level with the number of samples behind its figure."""
+    levels = levels_of(payload)
+    sizes = {(level, row.task): _level_size(levels[level], [row.task]) for level, row in level_rows(payload)}
+    return [(f"{level} ({size})" if (size := sizes[level, row.task]) else level, row) for level, row in level_rows(payload)]
+
+
+def _level_size(results: Mapping[str, Any], tasks: Iterable[str]) -> str:
+    found = {_number(results[model][task].get("n")) for task in tasks for model in models_of(results) if task in results[model]}
+    known = sorted(size for size in found if size is not None)
+    return "" if not known else f"{known[0]:.0f}" if len(known) == 1 else f"{known[0]:.0f} to {known[-1]:.0f}"
 
 
 def seconds_text(seconds: Any) -> str:
