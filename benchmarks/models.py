@@ -263,11 +263,13 @@ class Supply:
             self.completion_tokens = self.geometry.completion_tokens
             self.prompt_tokens = prompt_tokens or self.geometry.prompt_tokens
 
-    def prompts(self, count: int) -> list[Prompt]:
+    def prompts(self, count: int, at_most: int | None = None) -> list[Prompt]:
+        """at_most: tokens of each, where those of the benchmark are more."""
         start, self.given = self.given, self.given + count
         if self.name == "small":
             return filmed_prompts(self.policy, start, count, self.seed)
-        return [random_prompt(self.policy, self.geometry, self.prompt_tokens, self.seed + 1 + start + k) for k in range(count)]
+        tokens = min(self.prompt_tokens, at_most or self.prompt_tokens)
+        return [random_prompt(self.policy, self.geometry, tokens, self.seed + 1 + start + k) for k in range(count)]
 
 
 TASKS = ("temporal_grounding", "tracking", "video_qa", "grounded_qa", "description", "quality")

@@ -65,7 +65,7 @@ EFFICIENCIES: Mapping[str, Efficiency] = {
     "reference": Efficiency(0.64, "measured: H100, 3B and 7B, P 3,756 and 8,364, G 8, C 256: 0.59 to 0.71; 2 ms a layer at least", 2.0e-3),
     "policy": Efficiency(0.49, "measured: H100, the same with LoRA 64, checkpointing: 0.44 to 0.56; 11.5 ms a layer at least", 11.5e-3),
     "policy, all weights": Efficiency(0.49, "assumed: as with an adapter; half as many kernels to start: 6 ms a layer at least", 6.0e-3),
-    "optimizer": Efficiency(0.60, "assumed: of the copy ceiling; measured: H100, 31 us a trained tensor at least", 31e-6),
+    "optimizer": Efficiency(0.60, "assumed: of the copy ceiling; measured: H100, 34 us a trained tensor at least", 34e-6),
 }
 
 

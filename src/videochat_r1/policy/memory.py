@@ -277,19 +277,21 @@ def _graph(sizes: Sizes, policy: PolicyConfig, row: int, kept: int, b: int) -> l
 def kept_by_tower(sizes: Sizes, policy: PolicyConfig, b: int, *, fused: bool) -> int:
     """Bytes a patch that a trained tower keeps for its backward pass without checkpointing, b bytes of a number. A block: each norm's input
     and result, queries, keys and values as one product, the first two turned, attention's output (10 w), and the inner layer (3 f with a
-    gate, else 2 f); stock gates keep their activation too, and stock RMS norms float32. Besides the patch itself and what the mergers keep
-    (4 w each)."""
+    gate, else 2 f); stock gates keep their activation too, and stock RMS norms float32. Besides what the mergers keep: 2 w each, and 2 w more
+    where they are trained themselves, as the patches are kept then."""
     w = sizes.vision_width
-    ends = b * (sizes.patch_values + 4 * w * (1 + sizes.deepstack))
-    inner = 5 * b * policy.lora_rank  # of the adapters on a block's layers
-    return sizes.vision_depth * (_block(sizes, b, fused=fused) + inner) + ends
+    is_adapter = bool(policy.lora_rank)
+    ends = b * (2 if is_adapter else 4) * w * (1 + sizes.deepstack) + (0 if is_adapter else b * sizes.patch_values)
+    return sizes.vision_depth * _block(sizes, policy, b, fused=fused) + ends
 
 
-def _block(sizes: Sizes, b: int, *, fused: bool) -> int:
+def _block(sizes: Sizes, policy: PolicyConfig, b: int, *, fused: bool) -> int:
+    """With what is inside of the adapters on its layers. Trained stock RMS norms keep what they scale (w each) besides."""
     w, f = sizes.vision_width, sizes.vision_inner
+    inner = (4 if sizes.head_norms else 5) * b * policy.lora_rank
     if sizes.head_norms:  # Qwen3-VL's tower has layer norms and no gate: nothing of it is fused but the rotation
-        return b * (10 * w + 2 * f)
-    return b * (10 * w + 3 * f) if fused else b * (11 * w + 4 * f) + 8 * w
+        return b * (10 * w + 2 * f) + inner
+    return (b * (10 * w + 3 * f) if fused else b * ((9 if policy.lora_rank else 11) * w + 4 * f) + 8 * w) + inner
 
 
 def _tower_graph(sizes: Sizes, policy: PolicyConfig, video_tokens: int, b: int, *, fused: bool) -> Part:
@@ -297,7 +299,7 @@ def _tower_graph(sizes: Sizes, policy: PolicyConfig, video_tokens: int, b: int, 
     patches = video_tokens * sizes.patches_per_token
     each = kept_by_tower(sizes, policy, b, fused=fused)
     if policy.gradient_checkpointing:
-        each = sizes.vision_depth * sizes.vision_width * b + _block(sizes, b, fused=fused)
+        each = sizes.vision_depth * sizes.vision_width * b + _block(sizes, policy, b, fused=fused)
     return Part("vision activations", patches * each, f"{patches:,} patches of a step's videos x {each / 1024:.0f} KiB")
 
 
