@@ -277,8 +277,8 @@ def _graph(sizes: Sizes, policy: PolicyConfig, row: int, kept: int, b: int) -> l
 def kept_by_tower(sizes: Sizes, policy: PolicyConfig, b: int, *, fused: bool) -> int:
     """Bytes a patch that a trained tower keeps for its backward pass without checkpointing, b bytes of a number. A block: each norm's input
     and result, queries, keys and values as one product, the first two turned, attention's output (10 w), and the inner layer (3 f with a
-    gate, else 2 f); stock gates keep their activation too, and stock RMS norms float32. Besides what the mergers keep: 2 w each, and 2 w more
-    where they are trained themselves, as the patches are kept then."""
+    gate, else 2 f); stock gates keep their activation too, and stock RMS norms float32. Besides what the mergers keep: 2 w each; 2 w more,
+    and the patches, where they are trained themselves."""
     w = sizes.vision_width
     is_adapter = bool(policy.lora_rank)
     ends = b * (2 if is_adapter else 4) * w * (1 + sizes.deepstack) + (0 if is_adapter else b * sizes.patch_values)
