@@ -243,6 +243,10 @@ def test_baselines_with_and_without_training_data(capsys, world):
     several = ran_json(capsys, "baselines", "--dataset", "jsonl", "--annotations", world / "test.jsonl", "--resamples", 0)
     assert "copy_first_box" in several["tracking"] and "majority" in several["video_qa"]
     assert "whole_video" in ran(capsys, "baselines", *where)[1]
+    # by hand: 0 and 0.45 of the duration, SPEC's constant on Charades-STA
+    grounding = ("--dataset", "charades_sta", "--annotations", world / "charades_sta_test.json", "--resamples", 0)
+    assert "constant: 0.00 to 0.45 of each video, as it was fitted" in ran(capsys, "baselines", *grounding)[1]
+    assert "fitted with --train." in ran(capsys, "baselines", *grounding, "--train", world / "charades_sta_train.json")[1]
 
 
 def test_data_check_ends_with_3_where_there_are_defects(capsys, tmp_path, world):

@@ -23,7 +23,7 @@ from videochat_r1.judge.config import JudgeConfig
 from videochat_r1.policy.config import PolicyConfig
 from videochat_r1.rollout.base import RolloutConfig
 from videochat_r1.section import Section, refused, warned
-from videochat_r1.small import SMALL_MODEL
+from videochat_r1.small import SMALL, SMALL_MODEL
 from videochat_r1.tasks.base import Asking, chosen_rewards, load_task, short_name
 from videochat_r1.video.sampling import VideoConfig
 
@@ -39,7 +39,6 @@ PATHS = (
     ("judge", "cache"),
     ("policy", "feature_dir"),
 )
-SMALL = "small"  # what the shipped model is called
 PLUGINS = (("data", "name"), ("data", "task"), ("test", "name"), ("test", "task"), ("rollout", "engine"))
 
 

@@ -102,6 +102,9 @@ def test_what_matters_is_refused_with_the_difference_shown(caplog):
     require_resumable(before, changed, anyway=True)
     assert "grpo.group_size: 8 -> 4" in caplog.text
     require_resumable(before, {"grpo": GrpoConfig(), "train": TrainConfig(lr=1e-5)}, anyway=False)
+    caplog.clear()
+    require_resumable(before, {"grpo": GrpoConfig(), "train": TrainConfig(keep_checkpoints=5)}, anyway=False)
+    assert "train.keep_checkpoints: 2 -> 5" in caplog.text  # free, and shown all the same
 
 
 def test_another_way_to_write_the_path_of_one_file_is_no_change(tmp_path, monkeypatch):

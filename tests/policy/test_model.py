@@ -297,6 +297,9 @@ def test_a_mistyped_folder_is_no_name_on_the_hub(tmp_path, monkeypatch):
         with pytest.raises(UsageError, match="No model folder at .*polcy") as caught:
             model_folder(path)
         assert caught.value.mend == f"Did you mean {Path(path).parent / 'policy'}?"
+    with pytest.raises(UsageError, match="No model folder at 'smal'") as caught:
+        model_folder("smal")
+    assert caught.value.mend == "Did you mean small?"
     for path in ("demo/Qwen2.5-VL", "demo/notes.tx"):
         with pytest.raises(UsageError, match="demo is a folder here; for a model of that name on the hub"):
             model_folder(path)

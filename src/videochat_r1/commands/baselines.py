@@ -21,7 +21,7 @@ class Baselines(SourceOptions):
 
 def run(options: Baselines, out: TextIO, fields: Given) -> int:
     from videochat_r1.datasets.base.reading import read_samples
-    from videochat_r1.evaluation.baselines import baselines
+    from videochat_r1.evaluation.baselines import baselines, constants
 
     samples = read_samples(options.source()).samples
     train = read_samples(options.training_source(options.train)).samples if options.train else []
@@ -29,9 +29,13 @@ def run(options: Baselines, out: TextIO, fields: Given) -> int:
     if options.json_:
         print_json(next(iter(found.values())) if len(found) == 1 else found, out)
         return 0
+    spans = constants(samples, train)
     for task, by_name in found.items():
         count = sum(sample.task == task for sample in samples)
         figures_table(f"{task}, {count:,} samples", by_name, out)
+        if task in spans:
+            fitted = "fitted with --train" if train else "as it was fitted on the task's first data set; --train fits anew"
+            out.write("constant: {:.2f} to {:.2f} of each video, {}.\n".format(*spans[task], fitted))
     return 0
 
 

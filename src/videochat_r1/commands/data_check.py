@@ -19,7 +19,8 @@ DEFECTS = DataError.exit_code
 
 class Check(SourceOptions):
     """List every defect of a data set with a code and a count. Ends with 0 where there is none, with 3 where there are. With --prompts
-    every prompt is written too, with its real tokens; a video that is not there is planned from its annotated duration."""
+    every prompt is written too, with its real tokens; a video that is not there is planned from its annotated duration. Videos are looked
+    for, not decoded: a damaged one shows in training and evaluation, which set it aside with a reason."""
 
     train: str = option("", "also tell what this training file of the same data set shares with it", "FILE")
     prompts: bool = option(False, "write every prompt and count its tokens")

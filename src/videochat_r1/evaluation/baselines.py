@@ -8,7 +8,7 @@ from typing import Any
 from videochat_r1.errors import DataError
 from videochat_r1.evaluation.figures import figures
 from videochat_r1.tasks.base import Task, consulted, load_task
-from videochat_r1.types import Answer, Reading, Sample
+from videochat_r1.types import Answer, Reading, Sample, Span
 
 NOT_POSSIBLE = Reading(answer=None, reason="not_possible", format_ok=False)
 
@@ -40,6 +40,17 @@ def task_baselines(
         answer = fit(train)
         readings = consulted([(_reading(answer, sample), sample) for sample in samples], precision=True)
         found[name] = figures(task, samples, readings, resamples=resamples, seed=seed)
+    return found
+
+
+def constants(samples: Sequence[Sample], train: Sequence[Sample] = ()) -> dict[str, Span]:
+    """{TASK: (start, end)} as shares of a video's duration: the span that `constant` answers, of the tasks that have one."""
+    found: dict[str, Span] = {}
+    for name in dict.fromkeys(sample.task for sample in samples):
+        fit = load_task(name).trivial.get("constant")
+        probe = next((sample for sample in samples if sample.task == name and sample.duration_s), None)
+        if fit and probe and probe.duration_s and (spans := fit([one for one in train if one.task == name])(probe).spans):
+            found[name] = (spans[0][0] / probe.duration_s, spans[0][1] / probe.duration_s)
     return found
 
 

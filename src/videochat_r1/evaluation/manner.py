@@ -12,9 +12,6 @@ from typing import Any, TypeVar
 
 from videochat_r1.section import Section
 
-SMALL = "small"
-"""The name of the built-in model."""
-
 RELEASED: dict[str, dict[str, dict[str, Any]]] = {
     "VideoChat-R1_7B": {"asking": {"order": "text_first", "reading": "released"}},
     "VideoChat-R1-thinking_7B": {"asking": {"thinking": True, "order": "text_first", "reading": "released"}},
@@ -39,7 +36,7 @@ def manner_of(policy: str) -> Manner:
     """How the policy of that name wants to be asked: "small", a run's folder, its policy/, a released checkpoint, or any other model.
 
     Raises UsageError where a run's recipe.toml cannot be read."""
-    from videochat_r1.small import SMALL_MODEL, SMALL_VIDEO
+    from videochat_r1.small import SMALL, SMALL_MODEL, SMALL_VIDEO
 
     folder = Path(policy).expanduser()
     if (policy == SMALL and not folder.exists()) or (folder.is_dir() and folder.resolve() == SMALL_MODEL.resolve()):

@@ -13,6 +13,8 @@ from videochat_r1.errors import UsageError
 from videochat_r1.grpo.log import NOTES
 from videochat_r1.section import Section
 
+OTHER_RUN = "Start another run with --out; `videochat-r1 train` can also go on with the change, by --resume-anyway."
+
 
 @dataclass(frozen=True)
 class Change:
@@ -41,14 +43,12 @@ def compare(before: Mapping[str, Any], sections: Mapping[str, Section]) -> list[
 
 
 def require_resumable(before: Mapping[str, Any], sections: Mapping[str, Section], *, anyway: bool) -> list[Change]:
-    """The changes, warned ones noted. Raises UsageError, showing them all, where one is refused and `anyway` is False."""
+    """The changes, each noted. Raises UsageError, showing them all, where one is refused and `anyway` is False."""
     changes = compare(before, sections)
-    shown = [change for change in changes if change.on_resume != "free"]
-    refused = [change for change in changes if change.on_resume == "refused"]
-    if refused and not anyway:
-        what = "This recipe is not the one that the run was started with:\n" + "\n".join(f"  {change}" for change in shown)
-        raise UsageError(what, "Start another run with --out, or pass --resume-anyway to go on with the change.")
-    for change in shown:
+    if any(change.on_resume == "refused" for change in changes) and not anyway:
+        what = "This recipe is not the one that the run was started with:\n" + "\n".join(f"  {change}" for change in changes)
+        raise UsageError(what, OTHER_RUN)
+    for change in changes:
         NOTES.warning("Changed on resume: %s", change)
     return changes
 

@@ -37,7 +37,7 @@ from videochat_r1.grpo.metrics import (
 )
 from videochat_r1.grpo.optimizer import Optimizer, learning_rate
 from videochat_r1.grpo.order import Order, Source
-from videochat_r1.grpo.recipe import described, require_resumable
+from videochat_r1.grpo.recipe import OTHER_RUN, described, require_resumable
 from videochat_r1.grpo.records import keep_nonfinite, rollout_rows
 from videochat_r1.grpo.signals import StopSignal
 from videochat_r1.grpo.state import Progress, data_fingerprint, plateau, random_tensors, restore_random, seed_random
@@ -380,8 +380,7 @@ class Trainer:
         require_resumable(recipe_then, self.recipe, anyway=self.resume_anyway)
         if state["data"] != self.data:
             if not self.resume_anyway:
-                mend = "Start another run with --out, or pass --resume-anyway to go on with the change."
-                raise UsageError("The samples are not those that the run was started with.", mend)
+                raise UsageError("The samples are not those that the run was started with.", OTHER_RUN)
             NOTES.warning("Changed on resume: the samples.")
         shapes = {name: tuple(weight.shape) for name, weight in found.tensors["policy"].items()}
         if shapes != {name: tuple(weight.shape) for name, weight in self.optimizer.parameters.items()}:

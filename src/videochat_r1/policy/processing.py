@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from videochat_r1.errors import EnvironmentFault, UsageError
 from videochat_r1.policy.families.base import Family, family_of
+from videochat_r1.small import SMALL
 from videochat_r1.spelling import near
 
 if TYPE_CHECKING:
@@ -153,11 +154,13 @@ def model_folder(path: str, *, weights: bool = False) -> Path:
 
 
 def _beside(folder: Path) -> str:
-    """A sentence that names the folders beside it that a slip of the fingers makes of it; "" where there are none."""
+    """A sentence that names the folders beside it, or the shipped model, where a slip of the fingers makes one of them of it; else ""."""
     try:
         names = [entry.name for entry in folder.parent.iterdir() if entry.is_dir()]
     except OSError:
         return ""
+    if folder.parent == Path():
+        names.insert(0, SMALL)
     close = near(folder.name, names)
     return f"Did you mean {' or '.join(str(folder.parent / name) for name in close)}?" if close else ""
 
