@@ -120,7 +120,7 @@ def draw_phases(steps: Sequence[dict[str, Any]], path: Path) -> None:
         for row in content["rows"]:
             if "seconds" in row:
                 prompts = f"{row['prompts']} prompt{'s' if row['prompts'] > 1 else ''}"
-                size = f"{row['geometry']}, {prompts} of {row['prompt_tokens']:,} tokens"
+                size = f"{row['geometry']}, {prompts} of {row['prompt_tokens']:,} tokens, C {row['completion_tokens']:,}"
                 panels.setdefault("\n".join(line for line in (size, content["card"], clock) if line), []).append(row)
     panels = {title: rows for title, rows in panels.items() if len(rows) > 1}  # a way alone is compared with nothing
     if not panels:
