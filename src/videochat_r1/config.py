@@ -20,10 +20,10 @@ from videochat_r1.datasets.base.source import DataSource
 from videochat_r1.errors import UsageError
 from videochat_r1.grpo.config import GrpoConfig, TrainConfig
 from videochat_r1.judge.config import JudgeConfig
-from videochat_r1.policy.config import PolicyConfig
+from videochat_r1.policy.config import SMALL, PolicyConfig
 from videochat_r1.rollout.base import RolloutConfig
 from videochat_r1.section import Section, refused, warned
-from videochat_r1.small import SMALL, SMALL_MODEL
+from videochat_r1.small import SMALL_MODEL
 from videochat_r1.tasks.base import Asking, chosen_rewards, load_task, short_name
 from videochat_r1.video.sampling import VideoConfig
 

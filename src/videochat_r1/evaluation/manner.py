@@ -36,7 +36,8 @@ def manner_of(policy: str) -> Manner:
     """How the policy of that name wants to be asked: "small", a run's folder, its policy/, a released checkpoint, or any other model.
 
     Raises UsageError where a run's recipe.toml cannot be read."""
-    from videochat_r1.small import SMALL, SMALL_MODEL, SMALL_VIDEO
+    from videochat_r1.policy.config import SMALL
+    from videochat_r1.small import SMALL_MODEL, SMALL_VIDEO
 
     folder = Path(policy).expanduser()
     if (policy == SMALL and not folder.exists()) or (folder.is_dir() and folder.resolve() == SMALL_MODEL.resolve()):

@@ -99,7 +99,8 @@ def evaluation_report(record: Record, samples: Sequence[Sample], loader: ClipLoa
 
 def policy_name(path: str) -> str:
     """What to call a policy in a title: the last two parts of its path, or the built-in model by its name."""
-    from videochat_r1.small import SMALL, SMALL_MODEL
+    from videochat_r1.policy.config import SMALL
+    from videochat_r1.small import SMALL_MODEL
 
     return SMALL if Path(path) == SMALL_MODEL else "/".join(Path(path).parts[-2:])
 

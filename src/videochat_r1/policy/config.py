@@ -7,6 +7,10 @@ from typing import Literal
 from videochat_r1.section import Section, free, refused, warned
 
 
+SMALL = "small"
+"""What the shipped model is called where a model's folder or name is asked for (small/)."""
+
+
 class PolicyConfig(Section):
     """Which model is trained, and what of it."""
 

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from videochat_r1.errors import EnvironmentFault, UsageError
+from videochat_r1.policy.config import SMALL
 from videochat_r1.policy.families.base import Family, family_of
-from videochat_r1.small import SMALL
 from videochat_r1.spelling import near
 
 if TYPE_CHECKING:

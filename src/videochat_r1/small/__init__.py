@@ -6,9 +6,6 @@ from pathlib import Path
 
 from videochat_r1.video.sampling import VideoConfig
 
-SMALL = "small"
-"""What it is called where a model is asked for."""
-
 SMALL_MODEL = Path(__file__).parent / "model"
 
 SMALL_VIDEO = VideoConfig(fps=2.0, min_frames=2, max_frames=64, total_pixels=64 * 64 * 64, min_pixels=16 * 16, max_pixels=64 * 64)
