@@ -35,7 +35,8 @@ def run(options: Baselines, out: TextIO, fields: Given) -> int:
         figures_table(f"{task}, {count:,} samples", by_name, out)
         if task in spans:
             fitted = "fitted with --train" if train else "as it was fitted on the task's first data set; --train fits anew"
-            out.write("constant: {:.2f} to {:.2f} of each video, {}.\n".format(*spans[task], fitted))
+            start, end = spans[task]
+            out.write(f"constant: {start:.2f} to {end:.2f} of each video, {fitted}.\n")
     return 0
 
 

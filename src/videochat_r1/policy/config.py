@@ -6,7 +6,6 @@ from typing import Literal
 
 from videochat_r1.section import Section, free, refused, warned
 
-
 SMALL = "small"
 """What the shipped model is called where a model's folder or name is asked for (small/)."""
 

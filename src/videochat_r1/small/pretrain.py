@@ -155,8 +155,7 @@ class InBfloat16:
         self.layout = layout
 
     def attend(self, layer: int, q_BHLD: Tensor, k_BKLD: Tensor, v_BKLD: Tensor, scale: float) -> Tensor:
-        low = (x.bfloat16() for x in (q_BHLD, k_BKLD, v_BKLD))
-        return self.layout.attend(layer, *low, scale).to(q_BHLD.dtype)
+        return self.layout.attend(layer, q_BHLD.bfloat16(), k_BKLD.bfloat16(), v_BKLD.bfloat16(), scale).to(q_BHLD.dtype)
 
 
 def logits_of_answers(model: Any, video_processor: Any, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
