@@ -248,7 +248,7 @@ def test_the_page_holds_what_the_files_say(tmp_path):
 
 def test_bars_by_phase_are_drawn(tmp_path):
     rows = [
-        {"way": way, "geometry": "3b", "prompt_tokens": 3756, "prompts": 1, "step_s": 3 * seconds}
+        {"way": way, "geometry": "3b", "prompt_tokens": 3756, "completion_tokens": 256, "prompts": 1, "step_s": 3 * seconds}
         | {"seconds": {"rollout": seconds, "policy": 2 * seconds}}
         for way, seconds in (("D", 1.0), ("C", 3.0), ("A", 9.0))
     ]

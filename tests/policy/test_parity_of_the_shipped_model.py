@@ -47,7 +47,7 @@ def found():
     questions = ("When does it turn?", "Where is the red circle?", "What happens?")
     prompts = [render_text(policy, text, clip, order="video_first", sample_id=text) for text, clip in zip(questions, clips, strict=True)]
     with torch.no_grad():
-        completions = NativeEngine(policy).complete(prompts, per_prompt=4, sampling=Sampling(max_tokens=48), seeds=[1, 2, 3])
+        completions = NativeEngine(policy).complete(prompts, per_prompt=8, sampling=Sampling(max_tokens=48), seeds=[1, 2, 3])
         ways = {"plain": flat([logprobs(policy, prompt, group) for prompt, group in zip(prompts, completions, strict=True)])}
         features = policy.vision(prompts)
         for backend in ("segments", "portable", "dense"):
