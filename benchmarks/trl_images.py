@@ -25,7 +25,7 @@ import torch
 from benchmarks.bench import Clock, Record, arguments, begin, ceilings, say
 from benchmarks.models import GEOMETRIES, Geometry, hf_config, moments_of, processing_of
 from benchmarks.step import vars_of
-from benchmarks.ways import LR, forward_flops, useful_passes
+from benchmarks.ways import Settings, forward_flops, useful_passes
 from videochat_r1.policy.config import PolicyConfig
 from videochat_r1.policy.fused import attach, kernels_work
 from videochat_r1.policy.patches import embed_by_product
@@ -163,7 +163,7 @@ def settings_of(chosen: Any, device: torch.device, beta: float, tokens: int, fol
         max_completion_length=tokens,
         generation_kwargs={"min_new_tokens": tokens},
         beta=beta,
-        learning_rate=LR,
+        learning_rate=Settings().lr,
         bf16=device.type == "cuda",
         use_cpu=device.type == "cpu",
         **{checkpointing: True, f"{checkpointing}_kwargs": {"use_reentrant": False}},

@@ -34,7 +34,6 @@ from videochat_r1.rollout.native import NativeEngine
 from videochat_r1.types import Completion, Prompt
 
 PHASES = ("vision", "rollout", "reference", "policy", "optimizer")
-LR = 1e-6
 STOCK_TOP_K = 50  # of the released code, by accident: the stock generation settings have it
 
 
@@ -48,6 +47,7 @@ class Settings:
     token_budget: int = 16384
     seed: int = 0
     optimizer: OptimizerName = "adamw"
+    lr: float = 1e-6
 
 
 class Shared:
@@ -58,7 +58,7 @@ class Shared:
 
     def __init__(self, policy: Policy, settings: Settings) -> None:
         self.policy, self.settings = policy, settings
-        self.optimizer = Optimizer(policy.parameters(), TrainConfig(lr=LR, optimizer=settings.optimizer))
+        self.optimizer = Optimizer(policy.parameters(), TrainConfig(optimizer=settings.optimizer))
         self.learner = Learner(policy, self.optimizer, GrpoConfig(kl_weight=settings.kl_weight), settings.token_budget)
         self.engine = NativeEngine(policy)
         self.steps = 0
@@ -79,7 +79,7 @@ class Shared:
         with clock("policy"):
             self.learner.gradient(lesson_of(prompts, completions, reference, self.settings), features)
         with clock("optimizer"):
-            self.norm = self.optimizer.step(LR)
+            self.norm = self.optimizer.step(self.settings.lr)
         return completions
 
     def sample(self, prompts: Sequence[Prompt], features: Any) -> list[list[Completion]]:
@@ -110,7 +110,7 @@ class Repeated(Shared):
         with clock("policy"):
             self.learner.gradient(lesson_of(rows, completions, reference, self.settings), self._look(prompts))
         with clock("optimizer"):
-            self.norm = self.optimizer.step(LR)
+            self.norm = self.optimizer.step(self.settings.lr)
         return groups
 
     def repeatedly(self, prompts: Sequence[Prompt]) -> list[list[Completion]]:
@@ -145,7 +145,7 @@ class Stock:
 
     def __init__(self, policy: Policy, settings: Settings) -> None:
         self.policy, self.settings = policy, settings
-        self.optimizer = Optimizer(policy.parameters(), TrainConfig(lr=LR, optimizer=settings.optimizer))
+        self.optimizer = Optimizer(policy.parameters(), TrainConfig(optimizer=settings.optimizer))
         self.rows = settings.group  # in a training pass; halved where memory does not hold them
 
     def step(self, prompts: Sequence[Prompt], clock: Clock, given: Sequence[Sequence[Completion]] | None = None) -> list[list[Completion]]:
@@ -170,7 +170,7 @@ class Stock:
                 weight = 1.0 / len(prompts)
                 self._halving(lambda own=completions, one=prompt, ref=reference, w=weight: self._gradient(one, own, ref, w))
         with clock("optimizer"):
-            self.norm = self.optimizer.step(LR)
+            self.norm = self.optimizer.step(self.settings.lr)
         return sampled
 
     def sample(self, prompt: Prompt, tokens: int | None = None) -> list[Completion]:
