@@ -3,8 +3,8 @@
 Everything is a pure function of (seed, step), so that worker processes can prepare steps in any order.
 
 Answers with seconds or boxes (grounding, tracking, the spans of grounded questions) are lazy by design: most of them say the whole video,
-or copy the given box. A model that learned from them answers in format but badly when it is asked for its likeliest answer, while its samples
-hold true answers too: what reinforcement needs. README and the report say so."""
+or copy the given box. A model that learned from them answers in format but badly when it is asked for its likeliest answer, while its
+samples hold true answers too: what reinforcement needs. README and the report say so."""
 
 from __future__ import annotations
 
