@@ -54,6 +54,19 @@ def test_a_run_leaves_recipe_metrics_policy_and_report(trained):
     assert len(list((run / "figures").glob("*.png"))) >= 1
 
 
+def test_a_recipe_that_asks_the_small_model_otherwise_is_told(tmp_path):
+    from videochat_r1.commands.train import _asked_otherwise
+    from videochat_r1.demo import demo_recipe
+    from videochat_r1.policy.config import PolicyConfig
+    from videochat_r1.tasks.base import Asking
+
+    taught = demo_recipe(tmp_path, seed=0, steps=2)
+    other = taught.model_copy(update={"asking": Asking(order="text_first")})
+    assert _asked_otherwise(taught) == ""
+    assert _asked_otherwise(other).endswith("this recipe asks otherwise: there it is asking.order = video_first.")
+    assert _asked_otherwise(other.model_copy(update={"policy": PolicyConfig(path="Qwen/Qwen2.5-VL-7B-Instruct")})) == ""
+
+
 def test_a_second_run_in_the_same_folder_is_refused(trained, capsys):
     recipe, run = trained
     assert "already holds a run" in fault(capsys, 2, "train", recipe, "--out", run)

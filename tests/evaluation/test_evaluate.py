@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 
 import pytest
 from tests.rollout.test_native import sharpened
@@ -174,6 +175,8 @@ def test_digests_follow_the_content(tmp_path):
     (tmp_path / "a").write_bytes(b"x" * 100)
     (tmp_path / "b").write_bytes(b"x" * 100)
     assert digest(str(tmp_path / "a")) == digest(str(tmp_path / "b")) != digest(str(tmp_path / "none")) == "missing"
+    os.mkfifo(tmp_path / "pipe")
+    assert digest(str(tmp_path / "pipe")) == digest("/dev/zero") == "irregular"  # neither ever ends
     large = tmp_path / "large"
     large.write_bytes(bytes(9 << 20))
     before = digest(str(large))

@@ -136,8 +136,15 @@ def test_samples_without_a_video_are_passed_over_and_counted(tmp_path):
     assert timeless(tmp_path)[-1]["counts/quarantined"] == trainer.progress.quarantined > 0
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_one_usable_video_of_many_keeps_a_run_going(tmp_path, seed):
+    """In the order of shuffled epochs the broken ones may come more often in a row than there are samples."""
+    run_in(tmp_path, sources=[Source(samples=letters(4, broken=(0, 1, 2)))], train={"steps": 6, "prompts_per_step": 1, "seed": seed})
+    assert {row["sample"] for row in read_rows(tmp_path / "rollouts.jsonl")} == {"letters/3"} and len(timeless(tmp_path)) == 6
+
+
 def test_no_video_at_all_is_a_clean_stop(tmp_path):
-    with pytest.raises(DataError, match="Not one of 3 samples in a row"):
+    with pytest.raises(DataError, match="Not one of the 3 samples has a usable video"):
         run_in(tmp_path, sources=[Source(samples=letters(3, broken=range(3)))])
 
 

@@ -80,6 +80,8 @@ def _train(recipe: Recipe, folder: RunFolder, title: str, recipe_file: str, *, a
     test = [sample for source in recipe.test for sample in _read(source, keeps_missing=True)]
     _require_sound_test(recipe, data, test)
     write_whole(folder.path / "recipe.toml", recipe_toml(recipe).encode())
+    if line := _asked_otherwise(recipe):
+        say(line)
     quiet_libraries()
     policy, engine, loader = load(recipe)
     answered: dict[str, list[Answered]] = {}
@@ -116,6 +118,16 @@ def _require_same_run(recipe: Recipe, folder: RunFolder, anyway: bool) -> bool:
         what = f"The run has taken {done:,} steps: with train.steps = {recipe.train.steps} what has changed would change nothing ({shown})."
         raise UsageError(what, f"Set train.steps above {done}, or go on with the recipe as it was.")
     return any(change.on_resume == "refused" for change in changes)
+
+
+def _asked_otherwise(recipe: Recipe) -> str:
+    """In what the recipe asks a policy otherwise than it was taught to be asked, where that is known; "" where in nothing."""
+    from videochat_r1.evaluation.manner import manner_of
+
+    manner = manner_of(recipe.policy.path)
+    own = {(name, key): value for name in ("video", "asking") for key, value in manner.sections.get(name, {}).items()}
+    parts = [f"{name}.{key} = {value}" for (name, key), value in own.items() if getattr(getattr(recipe, name), key) != value]
+    return f"The policy was taught as {manner.said} says, this recipe asks otherwise: there it is {', '.join(parts)}." if parts else ""
 
 
 def _is_written(path: Path, recipe: Recipe) -> bool:

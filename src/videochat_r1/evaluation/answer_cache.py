@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from types import TracebackType
 from typing import IO, Any
 
@@ -36,9 +37,12 @@ class VideoDigests:
         self._known: dict[tuple[object, ...], str] = {}
 
     def __call__(self, path: str) -> str:
-        """Hexadecimal; "missing" where there is nothing at the path, and "unreadable" where it may not be read."""
+        """Hexadecimal; "missing" where there is nothing at the path, "unreadable" where it may not be read, and "irregular" for a pipe or a
+        device, which may never end."""
         try:
             stat = os.stat(path)
+            if not S_ISREG(stat.st_mode) and not S_ISDIR(stat.st_mode):
+                return "irregular"
             key = (path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
             if key not in self._known:
                 self._known[key] = _folder_digest(path) if os.path.isdir(path) else _video_digest(path, stat.st_size)

@@ -36,19 +36,21 @@ def batches(order: Order, position: int, size: int, loader: ClipLoader, policy: 
     """Batches of `size` prompts from a position of the order on, without end. A sample whose video cannot be used is passed over.
 
     The next batch is decoded and rendered in a thread while the step works on this one.
-    Raises DataError where a whole epoch of samples has no usable video, VideoError where the recipe says to stop at the first.
+    Raises DataError where no sample has a usable video, VideoError where the recipe says to stop at the first.
     """
     turns: list[Turn] = []
     prompts: list[Prompt] = []
-    unusable = in_a_row = 0
+    unusable, failed = 0, set[int]()
+    samples = sum(len(source.samples) for source in order.sources)
     with closing(ahead(rendered(order, position, loader, policy, asking), depth=size)) as ready:
         for turn, prompt in ready:
             if isinstance(prompt, VideoError):
-                unusable, in_a_row = unusable + 1, in_a_row + 1
-                if in_a_row >= len(order):
-                    raise DataError(f"Not one of {in_a_row} samples in a row has a usable video; the last: {prompt.what}", prompt.mend)
+                unusable += 1
+                failed.add(id(turn.sample))  # in the shuffled order of epochs one may come twice before another
+                if len(failed) >= samples:
+                    raise DataError(f"Not one of the {samples:,} samples has a usable video; the last: {prompt.what}", prompt.mend)
                 continue
-            in_a_row = 0
+            failed.clear()
             turns.append(turn)
             prompts.append(prompt)
             if len(turns) == size:

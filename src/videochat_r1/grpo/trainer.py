@@ -134,7 +134,8 @@ class Trainer:
                     self._save()
                 if stop.received and reason == "steps" and step < self.steps:
                     kept = "it is saved" if self._saved_step == step else "it could not be saved, the last checkpoint is older"
-                    raise Interrupted(f"Stopped by {stop.received.name} after step {step} of {self.steps}; {kept}.", "Go on with --resume.")
+                    what = f"Stopped by {stop.received.name} after step {step} of {self.steps}; {kept}."
+                    raise Interrupted(what, "Go on with --resume (the demo: with the same command).")
                 if reason == "plateau":
                     break
         if self._saved_step != self.progress.step:
