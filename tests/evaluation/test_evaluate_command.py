@@ -165,6 +165,43 @@ def test_report_and_compare_read_what_evaluate_wrote(place, whole, tmp_path, cap
     assert "neither a run nor an evaluation" in fault(capsys, 3, "report", tmp_path)
 
 
+OTHERS = {
+    "another model": (("--policy", "other"), "policy: "),
+    "asked otherwise": (("--rollout.max-tokens", 5), "rollout.max_tokens: 6 -> 5"),
+    "fewer samples": (("--limit", 2), "are not asked now"),
+    "other samples": (("--annotations", "train.jsonl"), "are not asked now"),
+}
+
+
+@pytest.mark.parametrize("given, said", OTHERS.values(), ids=OTHERS)
+def test_another_evaluation_is_not_replaced(place, whole, tmp_path, capsys, given, said):
+    saved_tiny_model(tmp_path / "other", "qwen2_5_vl")
+    replaced = {"other": tmp_path / "other", "train.jsonl": place / "world" / "train.jsonl"}
+    words = asked(place, "--out", whole)
+    name, value = given
+    if name in words:
+        words[words.index(name) + 1] = replaced.get(value, value)
+    else:
+        words += given
+    before = kept(whole)
+    told = fault(capsys, 2, *words)
+    assert said in told and f"remove {whole} first" in told
+    assert kept(whole) == before
+
+
+def test_a_run_keeps_its_report(place, tmp_path, capsys):
+    (tmp_path / "run.json").write_text("{}")
+    assert str(tmp_path / "evaluated") in fault(capsys, 2, *asked(place, "--out", tmp_path))
+
+
+def test_more_samples_and_a_base_go_on_from_an_evaluation(server, place, whole, tmp_path):
+    out = tmp_path / "out"
+    for more in (("--limit", 2), ("--limit", 2, "--base", place / "model"), ()):
+        [(code, _, err)] = server.lives(*asked(place, "--out", out, "--no-report", *more))
+        assert code == 0, err
+    assert kept(out)[:2] == kept(whole)[:2]
+
+
 def test_a_base_is_asked_in_the_same_way_and_logs_are_written(server, place, whole, tmp_path):
     saved_tiny_model(tmp_path / "other", "qwen2_5_vl")
     out = tmp_path / "out"

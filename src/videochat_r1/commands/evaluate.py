@@ -52,6 +52,7 @@ def run(options: Evaluate, out: TextIO, fields: Given) -> int:
     from videochat_r1.datasets.base.reading import read_samples
     from videochat_r1.evaluation.answers_file import require_different_ids
     from videochat_r1.evaluation.processes import joined
+    from videochat_r1.evaluation.record import require_same_evaluation
     from videochat_r1.judge import using
     from videochat_r1.runs import ended_by_signals
 
@@ -66,6 +67,9 @@ def run(options: Evaluate, out: TextIO, fields: Given) -> int:
             if processes.is_first and (line := defects_line(loaded.defects)):
                 say(line)
             require_different_ids(loaded.samples)
+            if options.out:
+                sections = {"video": asked.video, "asking": asked.asking, "rollout": asked.rollout, "looks": asked.looks}
+                require_same_evaluation(Path(options.out), _recorded(asked), sections, loaded.samples)
             train = read_samples(options.training_source(options.train)).samples if options.train else []
             answered, loader = _answers(asked, loaded.samples, processes)
         if not processes.is_first:
@@ -190,6 +194,12 @@ def _device(name: str, processes: Processes) -> str:
     return name
 
 
+def _recorded(options: Evaluate) -> dict[str, Any]:
+    """The options as figures.json holds them, the models' folders by their whole paths."""
+    found = options.model_dump(mode="json", exclude={"json_", "out", "report", "log_samples"})
+    return found | {name: os.path.abspath(found[name]) for name in ("policy", "base") if os.path.isdir(found[name])}
+
+
 def _record(
     options: Evaluate, source: DataSource, samples: list[Sample], train: list[Sample], answered: dict[str, list[Answered]]
 ) -> Record:
@@ -209,7 +219,7 @@ def _record(
         answered=answered,
         results=found,
         baselines=baselines(samples, train, resamples=options.resamples, seed=options.seed),
-        options=options.model_dump(mode="json", exclude={"json_", "out", "report", "log_samples"}),
+        options=_recorded(options),
         source={**source.model_dump(mode="json"), **absolute},
         compared=compared,
         published=published(options.dataset, [metric for figures in found["policy"].values() for metric in figures]),

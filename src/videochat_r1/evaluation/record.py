@@ -12,16 +12,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from videochat_r1.errors import DataError
-from videochat_r1.evaluation.answers_file import read_answers, write_predictions, write_scores
+from videochat_r1.errors import DataError, UsageError
+from videochat_r1.evaluation.answers_file import content_of, read_answers, write_predictions, write_scores
 from videochat_r1.evaluation.published import Published
 
 if TYPE_CHECKING:
     from videochat_r1.datasets.base.source import DataSource
     from videochat_r1.evaluation.evaluate import Answered
+    from videochat_r1.section import Section
     from videochat_r1.types import Sample
 
 FIGURES = "figures.json"
+OWN = ("policy", "dtype", "judge", "seed", "subtitles", "subtitle_lines")
+"""Options beside the sections that make another evaluation of it; the samples are held to each other one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,47 @@ def write_record(folder: Path, record: Record) -> None:
         if model == "policy" and record.compared:
             about |= {"base": record.results["base"], "compared": record.compared}
         write_whole(own / FIGURES, json.dumps(finite(about), indent=1, allow_nan=False).encode())
+
+
+def require_same_evaluation(folder: Path, options: Mapping[str, Any], sections: Mapping[str, Section], samples: Sequence[Sample]) -> None:
+    """Raises UsageError where writing there would replace another evaluation, or a run's report. The same evaluation may be made again, of
+    more samples or beside a base too. options: as a Record has them; sections: those of them that say how the policy is asked."""
+    from videochat_r1.grpo.recipe import Change, compare, is_one_file
+
+    if (folder / "run.json").exists():
+        raise UsageError(
+            f"{folder} is a run: its own report would be replaced.", f"Give a folder of its own, such as --out {folder / 'evaluated'}."
+        )
+    try:
+        found = read_record(folder)
+    except DataError:  # none, or answers alone, which are kept by what they are about
+        return
+    before = found["options"]
+    own = [name for name in OWN if name in before and before[name] != options[name] and not is_one_file(before[name], options[name])]
+    if options["base"] and before.get("base") and not is_one_file(before["base"], options["base"]) and before["base"] != options["base"]:
+        own.append("base")
+    changes = [Change(name, before[name], options[name], "refused") for name in own]
+    changes += [change for change in compare(before, sections) if change.on_resume == "refused"]
+    what = f"{folder} holds another evaluation, which would be replaced"
+    mend = f"Choose another folder with --out, or remove {folder} first."
+    if changes:
+        more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+        raise UsageError(f"{what}: {', '.join(map(str, changes[:3]))}{more}.", mend)
+    kept = _asked_before(folder)
+    asked = {(sample.id, content_of(sample)) for sample in samples}
+    if lost := len(kept - asked):
+        raise UsageError(
+            f"{what}: {lost:,} of its {len(kept):,} samples, of {found['source'].get('annotations')}, are not asked now.", mend
+        )
+
+
+def _asked_before(folder: Path) -> set[tuple[str, str]]:
+    """The id and content of each sample that is scored there; none where the scores cannot be read."""
+    try:
+        rows = [json.loads(line) for line in (folder / "scores.jsonl").read_text(encoding="utf-8").splitlines()]
+        return {(row["id"], row["sample"]) for row in rows}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -77,11 +77,11 @@ def _changes(prefix: str, before: Mapping[str, Any], section: Section) -> Iterat
         elif _alike(value, before[name]):
             for index, (own, old) in enumerate(zip(value, before[name], strict=True)):
                 yield from _changes(f"{prefix}{name}.{index}.", old, own)
-        elif plain[name] != before[name] and not _is_one_file(plain[name], before[name]):
+        elif plain[name] != before[name] and not is_one_file(plain[name], before[name]):
             yield Change(prefix + name, before[name], plain[name], on_resume)
 
 
-def _is_one_file(value: Any, before: Any) -> bool:
+def is_one_file(value: Any, before: Any) -> bool:
     """Two ways to write the path of what is there."""
     return (
         isinstance(value, str) and isinstance(before, str) and os.path.exists(value) and os.path.realpath(value) == os.path.realpath(before)
