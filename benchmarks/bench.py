@@ -60,6 +60,20 @@ def listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def among(*known: str) -> Callable[[str], list[str]]:
+    """Reads a comma list of known names. Another name is an error of the command line."""
+
+    def read(text: str) -> list[str]:
+        for name in (names := listed(text)):
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of: {', '.join(known)}")
+        if not names:
+            raise argparse.ArgumentTypeError(f"give some of: {', '.join(known)}")
+        return names
+
+    return read
+
+
 def numbers(text: str) -> list[int]:
     """A comma list of whole numbers."""
     return [int(part) for part in listed(text)]

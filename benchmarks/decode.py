@@ -5,8 +5,9 @@
 
 Two lengths are timed and the difference divided by the tokens between them, so the prefill is apart. The stock way gets one row a tail,
 the prompt in front of it; merged: with the adapter inside the weights, as ours has it; unmerged: as the R1-V style loop has it. Ours is
-first held to the plain forward: the log-probabilities as sampled are those that it gives. GB/s: what a step must read at least (weights
-once, each prompt's keys and values once, the tails'), over its time."""
+first held to the plain forward: the log-probabilities as sampled are those that it gives. Joined and apart: layers of one input as one
+product, or not; ours takes what it measures to be faster. GB/s: what a step must read at least (weights once, each prompt's keys and
+values once, the tails'), over its time."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.bench import Budget, Record, arguments, begin, ceilings, listed, numbers, seconds_of
+from benchmarks.bench import Budget, Record, among, arguments, begin, ceilings, numbers, seconds_of
 from benchmarks.models import GEOMETRIES, Supply
 from benchmarks.step import Oracle, vars_of
 from benchmarks.ways import decode_bytes, generate
@@ -39,7 +40,13 @@ COLUMNS = {
     "peak GiB": lambda row: row.get("peak_gib"),
     "not run": lambda row: row.get("not_run", ""),
 }
-WAYS = ("ours", "ours without graphs", "stock merged", "stock unmerged")
+OURS = {  # how each is run: with CUDA graphs, and with layers of one input as one product (None: as is measured to be faster)
+    "ours": (True, None),
+    "ours joined": (True, True),
+    "ours apart": (True, False),
+    "ours without graphs": (False, False),
+}
+WAYS = (*OURS, "stock merged", "stock unmerged")
 
 
 def main(argv: Sequence[str] | None = None) -> Record:
@@ -49,20 +56,19 @@ def main(argv: Sequence[str] | None = None) -> Record:
     parser.add_argument("--prompts", type=numbers, default=[1, 4])
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=None, help="of the longer of the two runs; default 128, or the geometry's if fewer")
-    parser.add_argument("--only", type=listed, default=None, help=", ".join(WAYS))
+    parser.add_argument("--only", type=among(*WAYS), default=None, help=", ".join(WAYS))
     parser.add_argument("--lora-rank", type=int, default=None)
     parser.add_argument("--runs", type=int, default=3)
     chosen = parser.parse_args(argv)
     device = begin(chosen)
     if chosen.only is None:  # a CPU records no graphs: there is one way of ours
-        chosen.only = [way for way in WAYS if device.type == "cuda" or way != "ours without graphs"]
+        chosen.only = [way for way in WAYS if device.type == "cuda" or way not in OURS or way == "ours"]
     budget = Budget(chosen.budget_seconds)
     settings = {} if chosen.lora_rank is None else {"lora_rank": chosen.lora_rank}
     supply = Supply(chosen.geometry, device, seed=chosen.seed, prompt_tokens=chosen.prompt_tokens, **settings)
     record = Record("decode", chosen, device, chosen.geometry, vars_of(chosen))
     record.note(ceilings=ceilings(device, supply.policy.dtype))
-    engine = NativeEngine(supply.policy)
-    record.note(checked=checked(supply, engine))
+    record.note(checked=checked(supply))
     long = chosen.tokens or min(128, supply.completion_tokens)
     short = max(1, long // 8)
     for count in chosen.prompts:
@@ -74,11 +80,7 @@ def main(argv: Sequence[str] | None = None) -> Record:
                 continue
             try:
                 with budget.spending(name, count):
-                    run = (
-                        stock(supply, prompts, chosen.group)
-                        if name.startswith("stock")
-                        else ours(supply, prompts, chosen.group, name == "ours")
-                    )
+                    run = ours(supply, prompts, chosen.group, *OURS[name]) if name in OURS else stock(supply, prompts, chosen.group)
                     if name == "stock merged":
                         with supply.policy.merged():
                             row |= timed(run, (short, long), supply, chosen.runs, budget)
@@ -95,9 +97,9 @@ def main(argv: Sequence[str] | None = None) -> Record:
 Run = Callable[[int], None]
 
 
-def ours(supply: Supply, prompts: list[Prompt], group: int, graphs: bool) -> Run:
-    """The native engine, with CUDA graphs or without."""
-    engine = NativeEngine(supply.policy)
+def ours(supply: Supply, prompts: list[Prompt], group: int, graphs: bool, joins: bool | None) -> Run:
+    """The native engine, with CUDA graphs or without, with layers of one input joined or apart."""
+    engine = NativeEngine(supply.policy, joins=joins)
     with torch.no_grad():
         features = supply.policy.vision(prompts)
 
@@ -118,12 +120,17 @@ def stock(supply: Supply, prompts: list[Prompt], group: int) -> Run:
     return run
 
 
-def checked(supply: Supply, engine: NativeEngine) -> dict[str, float]:
-    """Hold the log-probabilities of what the engine samples to the plain forward's."""
+def checked(supply: Supply) -> dict[str, float]:
+    """Hold the log-probabilities of what the engine samples, layers apart and joined, to the plain forward's."""
     prompts, policy = supply.prompts(2), supply.policy
     sampling = Sampling(max_tokens=min(16, supply.completion_tokens), batch_prompts=2)
-    completions = engine.complete(prompts, per_prompt=2, sampling=sampling, seeds=[1, 2])
-    return Oracle(policy, prompts, completions).hold(torch.cat([each.logprobs_T for group in completions for each in group]))
+    found: dict[str, float] = {}
+    for name in ("ours apart", "ours joined") if supply.device.type == "cuda" else ("ours",):
+        engine = NativeEngine(policy, joins=OURS[name][1])
+        completions = engine.complete(prompts, per_prompt=2, sampling=sampling, seeds=[1, 2])
+        held = Oracle(policy, prompts, completions).hold(torch.cat([each.logprobs_T for group in completions for each in group]))
+        found |= {f"{name}: {what}": value for what, value in held.items()} if supply.device.type == "cuda" else held
+    return found
 
 
 def timed(run: Run, lengths: tuple[int, int], supply: Supply, runs: int, budget: Budget) -> dict[str, Any]:

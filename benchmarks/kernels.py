@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.bench import Record, arguments, begin, ceilings, listed, numbers, seconds_of
+from benchmarks.bench import Record, among, arguments, begin, ceilings, numbers, seconds_of
 from benchmarks.models import NAMES, Supply
 from benchmarks.step import checked, vars_of
 from benchmarks.ways import Settings, Shared, lesson_of
@@ -46,12 +46,10 @@ def main(argv: Sequence[str] | None = None) -> Record:
     parser.add_argument("--tokens", type=int, default=None, help="of a completion; default the geometry's")
     parser.add_argument("--decode-tokens", type=int, default=64, help="of the rollout that is looked at, at most")
     parser.add_argument("--token-budget", type=int, default=32768)
-    parser.add_argument("--only", type=listed, default=list(PHASES), help=", ".join(PHASES))
+    parser.add_argument("--only", type=among(*PHASES), default=list(PHASES), help=", ".join(PHASES))
     parser.add_argument("--top", type=int, default=12, help="kernels of a phase; what is left is one row")
     parser.add_argument("--chunks", type=numbers, default=[], help="keys of a chunk of the decode attention; needs a GPU")
     chosen = parser.parse_args(argv)
-    if unknown := [name for name in chosen.only if name not in PHASES]:
-        parser.error(f"--only: {', '.join(unknown)}: not one of {', '.join(PHASES)}")
     device = begin(chosen)
     record = Record("kernels", chosen, device, chosen.geometry, vars_of(chosen))
     if chosen.chunks and device.type != "cuda":

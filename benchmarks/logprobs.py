@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.bench import Budget, Clock, GraphBytes, Record, arguments, begin, ceilings, listed, seconds_of, spread
+from benchmarks.bench import Budget, Clock, GraphBytes, Record, among, arguments, begin, ceilings, seconds_of, spread
 from benchmarks.models import GEOMETRIES, LARGE, Supply
 from benchmarks.step import Oracle, vars_of
 from benchmarks.ways import forward_flops
@@ -41,6 +41,9 @@ COLUMNS = {
 }
 Way = Callable[[bool], None]
 
+ROWS, PLAIN = "one row a completion", "plain"
+WAYS = (*typing.get_args(Backend), ROWS, PLAIN)
+
 
 def main(argv: Sequence[str] | None = None) -> Record:
     parser = arguments(__doc__, "logprobs")
@@ -53,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> Record:
     parser.add_argument("--lora-rank", type=int, default=None, help="0 trains the language model itself")
     parser.add_argument("--checkpointing", choices=["on", "off"], default=None, help="default on for the released geometries")
     parser.add_argument("--token-budget", type=int, default=16384, help="of a pass with one row a completion")
-    parser.add_argument("--only", type=listed, default=None, help="comma list of an attention backend, one row a completion, plain")
+    parser.add_argument("--only", type=among(*WAYS), default=None, help=", ".join(WAYS))
     parser.add_argument("--runs", type=int, default=5)
     chosen = parser.parse_args(argv)
     device = begin(chosen)
@@ -136,7 +139,7 @@ def ways(
                     take(logprobs(policy, prompt, [each]).logprobs)
 
     named = {backend: shared(backend) for backend in typing.get_args(Backend)}
-    return {**named, "one row a completion": rows, "plain": plain}
+    return {**named, ROWS: rows, PLAIN: plain}
 
 
 def measured(supply: Supply, way: Any, oracle: Oracle, runs: int, budget: Budget, flops: float) -> dict[str, Any]:

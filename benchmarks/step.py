@@ -20,7 +20,7 @@ from typing import Any, get_args
 
 import torch
 
-from benchmarks.bench import Budget, Clock, Record, arguments, begin, ceilings, listed, medians, numbers, say
+from benchmarks.bench import Budget, Clock, Record, among, arguments, begin, ceilings, medians, numbers, say
 from benchmarks.models import GEOMETRIES, LARGE, NAMES, Supply, video_tokens
 from benchmarks.ways import PHASES, WAYS, Settings, Shared, Stock, decode_bytes, forward_flops, useful_passes
 from videochat_r1.policy import cost
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> Record:
     parser.add_argument("--prompts", type=numbers, default=[1, 4], help="prompts a batch, comma list")
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--kl-weight", type=float, default=0.04)
-    parser.add_argument("--only", type=listed, default=["D", "C", "A"], help="which of D, C, A, in this order")
+    parser.add_argument("--only", type=among(*WAYS), default=["D", "C", "A"], help="which of D, C, A, in this order")
     parser.add_argument("--runs", type=int, default=3, help="of D and C; A runs once")
     parser.add_argument("--token-budget", type=int, default=16384)
     parser.add_argument("--checkpointing", choices=["on", "off"], default="on", help="gradient checkpointing, of all ways alike")
@@ -162,15 +162,15 @@ class Oracle:
 
 @contextlib.contextmanager
 def in_float32(policy: Policy) -> Iterator[None]:
-    """Inside, weights kept in bfloat16 stand in float32; every bfloat16 is one, so that they come back as they were."""
-    low = [weight for weight in policy.base.parameters() if weight.dtype == torch.bfloat16]
-    for weight in low:
-        weight.data = weight.data.float()
+    """Inside, weights kept in bfloat16 stand in float32; then they are back at their addresses, where rows of one matrix lie together."""
+    low = [(weight, weight.data) for weight in policy.base.parameters() if weight.dtype == torch.bfloat16]
+    for weight, kept in low:
+        weight.data = kept.float()
     try:
         yield
     finally:
-        for weight in low:
-            weight.data = weight.data.bfloat16()
+        for weight, kept in low:
+            weight.data = kept
 
 
 def checked(supply: Supply, settings: Settings) -> dict[str, float]:

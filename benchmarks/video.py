@@ -24,7 +24,7 @@ import av
 import numpy as np
 import torch
 
-from benchmarks.bench import OUT, Record, arguments, begin, listed, numbers, say
+from benchmarks.bench import OUT, Record, among, arguments, begin, numbers, say
 from benchmarks.step import vars_of
 from videochat_r1.video.decode import decode, probe
 from videochat_r1.video.resize import Geometry
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> Record:
     parser.add_argument("--long-size", type=numbers, default=[640, 272], help="width,height")
     parser.add_argument("--clips", type=int, default=0, help="so many clips in threads at once, the files in turn; 0 leaves that out")
     parser.add_argument("--in-threads", type=numbers, default=[1, 2, 4, 8], help="with --clips: threads, comma list")
-    parser.add_argument("--only", type=listed, default=list(DECODERS), help=", ".join(DECODERS))
+    parser.add_argument("--only", type=among(*DECODERS), default=list(DECODERS), help=", ".join(DECODERS))
     chosen = parser.parse_args(argv)
     begin(chosen)
     device = torch.device("cpu")

@@ -274,3 +274,12 @@ def test_in_bfloat16_ways_are_held_to_float32_by_what_the_plain_forward_is_off()
     assert oracle.hold(oracle.exact)["mean_from_float32"] == 0.0
     with pytest.raises(AssertionError, match="differs from the plain forward"):
         oracle.hold(oracle.exact + 3 * (oracle.plain - oracle.exact))
+
+
+@pytest.mark.parametrize("module", [step, decode, logprobs, kernels, video], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("only", ["ours,theirs", ","])
+def test_a_way_that_there_is_not_is_named(module, only, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        module.main(["--only", only])
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and "of: " in said and ("'theirs'" in said or "'ours'" in said or only == ",")

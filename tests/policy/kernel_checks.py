@@ -3,6 +3,7 @@ TRITON_INTERPRET=1."""
 
 import sys
 from types import SimpleNamespace
+from unittest import mock
 
 import torch
 from tests.policy.test_memory import hold_kept_to_account, hold_tower_to_account
@@ -13,10 +14,15 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextRMSNorm
 
 from videochat_r1.policy import fused
 from videochat_r1.policy.flash import merge
+from videochat_r1.policy.joined import Joined
+from videochat_r1.policy.kernels import decode
 from videochat_r1.policy.kernels.decode import attend_step
-from videochat_r1.policy.kernels.gate import silu_product
+from videochat_r1.policy.kernels.gate import silu_of_halves, silu_product
 from videochat_r1.policy.kernels.merge import merge_into
 from videochat_r1.policy.kernels.norm import rms_norm
+from videochat_r1.policy.logprobs import logprobs
+from videochat_r1.rollout.base import Sampling
+from videochat_r1.rollout.native import NativeEngine
 
 
 def drawn(*shape, device, dtype, seed=0):
@@ -59,6 +65,9 @@ def check_gate(device, dtype):
     given = [drawn(50, 3, 33, device=device, dtype=dtype, seed=seed) for seed in (0, 1)]
     hold(silu_product, lambda g, u: F.silu(g) * u, given)
     hold(lambda g, u: silu_product(g.transpose(0, 1), u.transpose(0, 1)), lambda g, u: (F.silu(g) * u).transpose(0, 1), given)
+    for shape in ((3, 2 * 33), (2, 1, 2 * 2048), (0, 64)):
+        x = drawn(*shape, device=device, dtype=dtype).detach()
+        torch.testing.assert_close(silu_of_halves(x), silu_product(*x.chunk(2, -1)), atol=0, rtol=0)
 
 
 def check_rotary(device, dtype):
@@ -110,6 +119,11 @@ def check_decode(device, dtype):
         limit = 1e-5 if dtype == torch.float32 else 1e-2
         assert float((out.float() - wanted).norm() / wanted.norm()) < limit
         assert torch.equal(tail_k[:, :, slot], new_k) and torch.equal(tail_v[:, :, slot], new_v)
+        side_by_side = torch.cat([x.flatten(1) for x in (q, new_k, new_v)], 1).split([heads * size, kv_heads * size, kv_heads * size], 1)
+        _, wide_k, wide_v = (x.unflatten(1, (-1, size)) for x in side_by_side)
+        assert wide_v.stride(0) > new_v.stride(0)
+        again = attend_step(q, wide_k, wide_v, prompt_k, prompt_v, lengths_N, tail_k, tail_v, torch.tensor([slot], device=device), 0.3)
+        assert torch.equal(again, out) and torch.equal(tail_v[:, :, slot], new_v)
 
 
 def check_layers(device, dtype):
@@ -138,6 +152,32 @@ def check_layers(device, dtype):
         with fused.stock_layers(policy):
             assert not any("forward" in layer.mlp.__dict__ for layer in policy.base.model.language_model.layers)
         assert all("forward" in layer.mlp.__dict__ for layer in policy.base.model.language_model.layers)
+
+
+def check_joined(device, dtype):
+    """A rollout whose steps run by the kernels, layers of one input apart and joined: it samples the plain log-probabilities."""
+    for family in FAMILIES:
+        policy = tiny_policy(family, lora_rank=4, kernels="stock")
+        policy.model.to(device, dtype)
+        for name, weight in policy.model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.05)
+        prompts, sampling = [tiny_prompt(policy), tiny_prompt(policy, "When?")], Sampling(max_tokens=5)
+        fused.attach(policy.base)
+        policy.joined = Joined(policy.base.model.language_model)
+        by_kernel = mock.patch("videochat_r1.rollout._tails.decode_kernel", lambda device: decode)
+        with by_kernel, mock.patch.object(decode, "attend_step", wraps=decode.attend_step) as step:
+            for joins in (False, True):
+                engine = NativeEngine(policy, capture=None if device.type == "cuda" else lambda work: work, joins=joins)
+                groups = engine.complete(prompts, per_prompt=2, sampling=sampling, seeds=[1, 2])
+                assert step.called
+                step.reset_mock()
+                for prompt, group in zip(prompts, groups, strict=True):
+                    with fused.stock_layers(policy):
+                        plain = logprobs(policy, prompt, group).logprobs
+                    for each, wanted in zip(group, plain, strict=True):
+                        limit = 1e-4 if dtype == torch.float32 else 0.1
+                        torch.testing.assert_close(each.logprobs_T, wanted.detach().float().cpu(), atol=limit, rtol=0)
 
 
 def check_merge(device, dtype):
@@ -189,6 +229,6 @@ def check_kept(device, dtype):
 
 if __name__ == "__main__":
     device = torch.device(sys.argv[1])
-    for name in ("norm", "gate", "rotary", "decode", "merge", "filled", "layers", "kept"):
+    for name in ("norm", "gate", "rotary", "decode", "joined", "merge", "filled", "layers", "kept"):
         globals()[f"check_{name}"](device, torch.float32)
         print(f"{name} ok", flush=True)

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-CHECKS = ["norm", "gate", "rotary", "decode", "merge", "filled", "layers", "kept"]
+CHECKS = ["norm", "gate", "rotary", "decode", "joined", "merge", "filled", "layers", "kept"]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ class PolicyConfig(Section):
     """Which model is trained, and what of it."""
 
     path: str = refused("", "a local Hugging Face folder, a PEFT adapter's folder, or a name on the hub")
-    lora_rank: int = refused(0, "rank of the LoRA adapter; 0 trains the weights themselves", ge=0)
+    lora_rank: int = refused(0, "rank of the LoRA adapter; 0 trains the weights themselves", ge=0, le=8192)
     lora_alpha: int = refused(0, "LoRA's alpha; 0 takes twice the rank", ge=0)
     lora_targets: tuple[str, ...] = refused(
         ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),

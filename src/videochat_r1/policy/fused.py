@@ -76,9 +76,13 @@ def _norm(module: Any, x: Tensor) -> Tensor:
 
 
 def _gated(module: Any, x: Tensor) -> Tensor:
-    from videochat_r1.policy.kernels.gate import silu_product
+    from videochat_r1.policy.kernels.gate import silu_of_halves, silu_product
 
     gate, up, down = module.gate_proj, module.up_proj, module.down_proj
+    pair = module.__dict__.get("siblings")  # joined.py's
+    if pair is not None and pair.is_on:
+        at_once: Tensor = down(silu_of_halves(pair.product(x)))
+        return at_once
     missing = -gate.weight.shape[0] % ALIGNED if type(gate) is type(up) is type(down) is nn.Linear else 0
     if not missing or gate.weight.shape[0] % 8 == 0:
         out: Tensor = down(silu_product(gate(x), up(x)))

@@ -23,6 +23,7 @@ from videochat_r1.plugins import nearest, said
 from videochat_r1.policy import adapter, fused
 from videochat_r1.policy.config import PolicyConfig
 from videochat_r1.policy.families.base import VisionFeatures
+from videochat_r1.policy.joined import Joined
 from videochat_r1.policy.patches import embed_by_product
 from videochat_r1.policy.processing import ADAPTER_FILE, WEIGHTS, Processing, base_of_adapter, load_processing, model_folder
 from videochat_r1.policy.vision_attention import batch_windows
@@ -56,9 +57,12 @@ class Policy(Processing):
         batch_windows(tower, config.vision_path == "fast")
         if config.vision_path == "fast":
             embed_by_product(tower)
+        self.joined: Joined | None = None
         if config.kernels == "auto":
             if fused.kernels_work(self.device):
                 fused.attach(self.base)
+                if self.adapted:
+                    self.joined = Joined(self.base.model.language_model)
             if self.adapted:
                 adapter.attach(self.base)
         if config.gradient_checkpointing:

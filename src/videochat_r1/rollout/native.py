@@ -9,6 +9,7 @@ all buffers stay where they are from one call to the next. On a CPU every step r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from videochat_r1.policy.attention import by_layout
 from videochat_r1.policy.families.base import VisionFeatures
 from videochat_r1.policy.head import logits_of
+from videochat_r1.policy.joined import recorded_seconds
 from videochat_r1.policy.model import Policy
 from videochat_r1.policy.shared_prefix import row_hidden
 from videochat_r1.rollout._drawing import Drawing, thinned
@@ -39,6 +41,7 @@ class Buffers:
     tails: Tails
     drawing: Drawing
     graphs: Graphs
+    joins: bool  # layers of one input are one product in each step
 
     def hold(self, most: tuple[int, ...]) -> bool:
         """Whether a batch of so many prompts, rows, prompt tokens and tokens fits."""
@@ -48,11 +51,13 @@ class Buffers:
 class NativeEngine:
     """Completes prompts with a policy's weights as they are at each call. Sampled log-probabilities equal those of `shared_logprobs`.
 
-    capture: what records a step; CUDA graphs on a GPU if none is given, and nothing elsewhere."""
+    capture: what records a step; CUDA graphs on a GPU if none is given, and nothing elsewhere. joins: whether recorded steps take layers of
+    one input as one product; what is faster, measured, if not given."""
 
-    def __init__(self, policy: Policy, *, capture: Capture | None = None) -> None:
+    def __init__(self, policy: Policy, *, capture: Capture | None = None, joins: bool | None = None) -> None:
         self.policy = policy
         self._capture = capture
+        self._joins = joins
         self._kept: Buffers | None = None
 
     def complete(
@@ -104,10 +109,18 @@ class NativeEngine:
         capture = (self._capture or cuda_capture()) if records else None
         # On a GPU without recorded steps too: a product of another shape in every step costs more than what is read in vain.
         tails = Tails(*most, self.policy.device, fixed=records or self.policy.device.type == "cuda")
-        buffers = Buffers(sampling, weights, tails, Drawing(self.policy, most[1], sampling), Graphs(capture))
+        joins = capture is not None and self._joins_pay(most[1])
+        buffers = Buffers(sampling, weights, tails, Drawing(self.policy, most[1], sampling), Graphs(capture), joins)
         if records:
             self._kept = buffers
         return buffers
+
+    def _joins_pay(self, rows: int) -> bool:
+        joined = self.policy.joined
+        if joined is None or self._joins is not None:
+            return bool(joined and self._joins)
+        follows_the_clock = self.policy.config.attention == "auto" and self.policy.device.type == "cuda"
+        return follows_the_clock and joined.pays(rows, recorded_seconds(cuda_capture()))
 
     def _batch(
         self, buffers: Buffers, prompts: Sequence[Prompt], features: Sequence[VisionFeatures], per_prompt: int, seeds: Sequence[int]
@@ -126,7 +139,7 @@ class NativeEngine:
                     rows = kept[1].to(self.policy.device)
                     tails.keep(kept[0], rows)
                     drawing.keep(rows)
-            buffers.graphs.run(tails.shape, lambda: self._step(tails, drawing))
+            buffers.graphs.run(tails.shape, lambda: self._step(tails, drawing, joins=buffers.joins))
             tails.filled += 1
             drawing.drawn += 1
         return drawing.completions(len(prompts))
@@ -142,13 +155,14 @@ class NativeEngine:
         self.policy.counters["prefills"] += len(shared)
         return self._head(hidden_LD[row.ends_N]).repeat_interleave(per_prompt, 0)
 
-    def _step(self, tails: Tails, drawing: Drawing) -> None:
+    def _step(self, tails: Tails, drawing: Drawing, *, joins: bool) -> None:
         """One token of every running row. With fixed shapes it is device work alone."""
         base = self.policy.base
         tails.look()
         embeds_BLD = base.get_input_embeddings()(drawing.last_B[:, None])
         positions_3BL = drawing.positions_B[None, :, None].expand(3, -1, -1)
-        hidden_BLD = self.policy.family.hidden(base, embeds_BLD, positions_3BL, (), None, **by_layout(base, tails))
+        with self.policy.joined.on() if joins and self.policy.joined else nullcontext():
+            hidden_BLD = self.policy.family.hidden(base, embeds_BLD, positions_3BL, (), None, **by_layout(base, tails))
         tails.advance()
         drawing.draw(self._head(hidden_BLD[:, 0]))
 

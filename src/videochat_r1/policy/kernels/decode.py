@@ -14,6 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from videochat_r1.policy.kernels.rotary import is_by_token
+
 QUERIES = 64  # of a program in the first launch, at most
 BLOCK = 64  # keys that are looked at together
 CHUNK = 256  # keys of a program in the first launch, at least: what a chunk saves there it costs in the second
@@ -92,6 +94,8 @@ def _over_tails(
     lse_ptr,
     out_ptr,
     scale,
+    new_k_stride,
+    new_v_stride,
     capacity,
     chunk,
     batch,
@@ -112,8 +116,8 @@ def _over_tails(
     q = tl.load(q_ptr + query[:, None] * D + column[None, :], mask=is_query[:, None], other=0.0)
     slot = tl.load(slot_ptr).to(tl.int32)
     states = (row * KV + kv).to(tl.int64) * capacity * D
-    new_k = tl.load(new_k_ptr + (row * KV + kv) * D + column)
-    new_v = tl.load(new_v_ptr + (row * KV + kv) * D + column)
+    new_k = tl.load(new_k_ptr + row.to(tl.int64) * new_k_stride + kv * D + column)
+    new_v = tl.load(new_v_ptr + row.to(tl.int64) * new_v_stride + kv * D + column)
     tl.store(k_ptr + states + slot * D + column, new_k)
     tl.store(v_ptr + states + slot * D + column, new_v)
     best = tl.sum(q.to(tl.float32) * new_k.to(tl.float32)[None, :], axis=1) * scale
@@ -165,7 +169,8 @@ def attend_step(
     scale: float,
 ) -> Tensor:
     """What a step's queries see, (B, H, D): their prompt up to its length (int32), their tail's slots before slot_1 (int64, the same for
-    all), and the step's own key and value, which are written to that slot. Rows are the tails prompt by prompt. All contiguous."""
+    all), and the step's own key and value, which are written to that slot. Rows are the tails prompt by prompt. All contiguous, but for
+    new keys and values, whose rows may have any one distance."""
     batch, heads, size = q_BHD.shape
     prompts, kv_heads, slots, _ = prompt_k_NKPD.shape
     tails, repeats = batch // prompts, heads // kv_heads
@@ -184,6 +189,7 @@ def attend_step(
         "BLOCK": BLOCK,
         "PRECISION": "ieee" if q_BHD.dtype == torch.float32 else "tf32",  # of float32 products alone
     }
+    new_k_BKD, new_v_BKD = (x if is_by_token(x) else x.contiguous() for x in (new_k_BKD, new_v_BKD))
     queries = max(16, min(QUERIES, triton.next_power_of_2(tails * repeats)))
     scale = scale * LOG2_E
     _over_prompts[(splits, prompts * kv_heads, tiles)](
@@ -201,6 +207,8 @@ def attend_step(
         lse,
         out,
         scale,
+        new_k_BKD.stride(0),
+        new_v_BKD.stride(0),
         tail_k_BKCD.shape[2],
         chunk,
         batch,

@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 4096
+HALVES_BLOCK = 1024  # a decode step has few rows: more programs
 
 
 @triton.jit
@@ -33,6 +34,16 @@ def _backward(g_ptr, u_ptr, dh_ptr, dg_ptr, du_ptr, count, BLOCK: tl.constexpr):
     gate = tl.sigmoid(g)
     tl.store(dg_ptr + place, (dh * u * gate * (1.0 + g * (1.0 - gate))).to(dg_ptr.dtype.element_ty), mask=inside)
     tl.store(du_ptr + place, (dh * g * gate).to(du_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _of_halves(x_ptr, h_ptr, count, width, BLOCK: tl.constexpr):
+    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = place < count
+    start = place + place // width * width  # each row of x is twice as long as one of h
+    g = tl.load(x_ptr + start, mask=inside, other=0.0).to(tl.float32)
+    u = tl.load(x_ptr + start + width, mask=inside, other=0.0).to(tl.float32)
+    tl.store(h_ptr + place, (g * tl.sigmoid(g) * u).to(h_ptr.dtype.element_ty), mask=inside)
 
 
 class SiluProduct(torch.autograd.Function):
@@ -61,3 +72,12 @@ def silu_product(g: Tensor, u: Tensor) -> Tensor:
     """silu(g) * u on a GPU, with gradients to both."""
     out: Tensor = SiluProduct.apply(g, u)
     return out
+
+
+def silu_of_halves(x: Tensor) -> Tensor:
+    """silu(g) * u (..., I) of x = [g | u] (..., 2 I), contiguous, on a GPU; without gradients."""
+    width = x.shape[-1] // 2
+    h = torch.empty(*x.shape[:-1], width, dtype=x.dtype, device=x.device)
+    if h.numel():
+        _of_halves[(triton.cdiv(h.numel(), HALVES_BLOCK),)](x, h, h.numel(), width, BLOCK=HALVES_BLOCK, num_warps=4)
+    return h
