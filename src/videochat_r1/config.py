@@ -121,7 +121,7 @@ def read_section(path: str | Path, name: str, model: type[checking.Model]) -> ch
     except tomllib.TOMLDecodeError as fault:
         raise UsageError(f"{path}: {fault}.", "A recipe is TOML: [section] lines, then field = value.") from None
     if not isinstance(values.get(name), dict):
-        raise UsageError(f"{path} has no [{name}] table.", f"{_PAGES[name]} shows one.")
+        raise UsageError(f"{path} has no [{name}] table.", f"{_PAGES[_known(name)]} shows one.")
     own = _resolved({name: values[name]}, path.resolve().parent)[name]
     line = lambda at: f"{path}:{line_of(text, (name, *at))}: "  # noqa: E731
     return checking.checked(model, own, line, lambda at: checking.dotted((name, *at)))
@@ -180,7 +180,12 @@ def _parts(name: str) -> list[str]:
 _PAGES = {"recipe": "recipes/README.md", "judge": "docs/judge.md"}
 
 
+def _known(what: str) -> str:
+    return what if what in _PAGES else "recipe"
+
+
 def _text_of(path: Path, what: str = "recipe") -> str:
+    what = _known(what)
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:

@@ -33,10 +33,11 @@ class Manner:
 
 
 def manner_of(policy: str) -> Manner:
-    """How the policy of that name wants to be asked: "small", a run's folder, its policy/, a released checkpoint, or any other model.
+    """How the policy of that name wants to be asked: "small", a run's folder, its policy/, a copy of that, a released checkpoint, or any
+    other model.
 
-    Raises UsageError where a run's recipe.toml cannot be read."""
-    from videochat_r1.policy.config import SMALL
+    Raises UsageError where a run's recipe.toml, or the asked.toml of a policy that was carried out of its run, cannot be read."""
+    from videochat_r1.policy.config import ASKED, SMALL
     from videochat_r1.small import SMALL_MODEL, SMALL_VIDEO
 
     folder = Path(policy).expanduser()
@@ -46,6 +47,8 @@ def manner_of(policy: str) -> Manner:
         return _of_run(folder, str(folder / "policy"))
     if folder.is_dir() and folder.resolve().name == "policy" and (folder.resolve().parent / "recipe.toml").is_file():
         return _of_run(folder.resolve().parent, policy)
+    if (folder / ASKED).is_file():
+        return _of_file(folder / ASKED, policy)
     name = PurePosixPath(folder.resolve().name if folder.is_dir() else policy).name
     if name in RELEASED:
         return Manner(policy, f"the release of {name}", RELEASED[name])
@@ -58,6 +61,16 @@ def _of_run(run: Path, path: str) -> Manner:
     recipe = read_recipe(run / "recipe.toml")
     sections = {"video": recipe.video.model_dump(), "asking": recipe.asking.model_dump()}
     return Manner(path, str(run / "recipe.toml"), {**sections, "rollout": {"max_tokens": recipe.rollout.max_tokens}})
+
+
+def _of_file(file: Path, path: str) -> Manner:
+    from videochat_r1.config import read_section
+    from videochat_r1.rollout.base import RolloutConfig
+    from videochat_r1.tasks.base import Asking
+    from videochat_r1.video.sampling import VideoConfig
+
+    said: dict[str, type[Section]] = {"video": VideoConfig, "asking": Asking, "rollout": RolloutConfig}
+    return Manner(path, str(file), {name: read_section(file, name, model).model_dump(exclude_unset=True) for name, model in said.items()})
 
 
 Chosen = TypeVar("Chosen", bound=Section)

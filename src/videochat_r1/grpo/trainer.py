@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import tomli_w
 import torch
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from videochat_r1.grpo.batches import Batch, batches
 from videochat_r1.grpo.checkpoint import Checkpoint, Checkpoints, NotWritten, bytes_of
 from videochat_r1.grpo.config import GrpoConfig, TrainConfig
 from videochat_r1.grpo.drawn import Drawn, joined, lacking, taken
-from videochat_r1.grpo.log import NOTES, RunFolder
+from videochat_r1.grpo.log import NOTES, RunFolder, write_whole
 from videochat_r1.grpo.loss import token_weights
 from videochat_r1.grpo.metrics import (
     Clock,
@@ -42,6 +43,7 @@ from videochat_r1.grpo.records import keep_nonfinite, rollout_rows
 from videochat_r1.grpo.signals import StopSignal
 from videochat_r1.grpo.state import Progress, data_fingerprint, plateau, random_tensors, restore_random, seed_random
 from videochat_r1.grpo.update import Learner, Lesson, Watched
+from videochat_r1.policy.config import ASKED
 from videochat_r1.policy.families.base import VisionFeatures
 from videochat_r1.policy.feature_cache import FeatureCache
 from videochat_r1.policy.model import Policy
@@ -357,6 +359,12 @@ class Trainer:
         for each in (draft, old):
             shutil.rmtree(each, ignore_errors=True)
         self.policy.save(draft)
+        said = {"video": self.loader.config, "asking": self.asking}
+        asked = {
+            **{name: section.model_dump(mode="json") for name, section in said.items()},
+            "rollout": {"max_tokens": self.sampling.max_tokens},
+        }
+        write_whole(draft / ASKED, tomli_w.dumps(asked).encode())
         if final.exists():
             final.rename(old)
         draft.rename(final)

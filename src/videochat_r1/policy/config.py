@@ -8,6 +8,8 @@ from videochat_r1.section import Section, free, refused, warned
 
 SMALL = "small"
 """What the shipped model is called where a model's folder or name is asked for (small/)."""
+ASKED = "asked.toml"
+"""In a trained policy's folder: [video], [asking] and [rollout] max_tokens of its run, so that it can be carried elsewhere."""
 
 
 class PolicyConfig(Section):
