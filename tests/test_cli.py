@@ -112,7 +112,9 @@ def test_a_negative_seed_is_refused_before_any_work(capsys, command):
     options = importlib.import_module(f"videochat_r1.commands.{command.replace(' ', '_')}").COMMAND.options
     needed = [(name, field) for name, field in options.model_fields.items() if field.is_required()]
     rest = [part for name, field in needed for part in (["x"] if field.json_schema_extra.get("positional") else [f"--{name}", "x"])]
-    assert fault(capsys, 2, *command.split(), *rest, "--seed", -1).startswith("--seed must be a whole number, at least 0, not -1.")
+    for seed in (-1, 2**63):
+        said = fault(capsys, 2, *command.split(), *rest, "--seed", seed)
+        assert said.startswith("--seed must be a whole number, at least 0, at most ") and f", not {seed}." in said
 
 
 def test_a_negative_seed_among_several_is_refused_too(capsys, tmp_path):

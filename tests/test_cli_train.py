@@ -15,6 +15,8 @@ from tests.command_line import DATA, ROOT, TINY_VIDEO, fault, ran, ran_json, sav
 from transformers.utils import logging as transformers_logging
 
 from videochat_r1.config import read_recipe
+from videochat_r1.errors import UsageError
+from videochat_r1.evaluation.manner import manner_of
 from videochat_r1.grpo.log import read_rows
 from videochat_r1.policy.released import CONFIGS
 
@@ -52,6 +54,21 @@ def test_a_run_leaves_recipe_metrics_policy_and_report(trained):
     assert set(report["baselines"]) == set(report["results"]["base"]) == set(report["results"]["rft"])
     assert (run / "policy" / "adapter_model.safetensors").is_file()
     assert len(list((run / "figures").glob("*.png"))) >= 1
+
+
+def test_a_policy_carried_out_of_its_run_is_asked_as_it_was_taught(trained, tmp_path):
+    _, run = trained
+    own = manner_of(str(run / "policy"))
+    shutil.copytree(run / "policy", tmp_path / "mine")
+    carried = manner_of(str(tmp_path / "mine"))
+    assert carried.said.endswith("asked.toml") and carried.path == str(tmp_path / "mine")
+    assert carried.sections == own.sections
+    assert own.sections["rollout"] == {"max_tokens": read_recipe(run / "recipe.toml").rollout.max_tokens}
+    text = (tmp_path / "mine" / "asked.toml").read_text()
+    for harm in ("[vide", text + "\nfps = 3", text.replace("[video]", "[clip]"), text.replace("fps = ", 'fps = "many" #')):
+        (tmp_path / "mine" / "asked.toml").write_text(harm)
+        with pytest.raises(UsageError, match=r"asked\.toml"):
+            manner_of(str(tmp_path / "mine"))
 
 
 def test_a_recipe_that_asks_the_small_model_otherwise_is_told(tmp_path):
@@ -247,6 +264,37 @@ def test_every_recipe_runs_dry(path, capsys):
     for part in ("# the recipe, resolved", "# the samples", "<|im_start|>user", "<|video_pad|>", "# tokens", "activations", "GiB"):
         assert part in out
     assert (recipe.grpo.group_size, recipe.rollout.temperature) == (8, 1.0) or path.stem == "real_clips"
+
+
+STOPS = {
+    "an overlap": (3, lambda world: ("--test.0.annotations", world / "train.jsonl"), "sample ids"),
+    "a prompt that is too long": (
+        3,
+        lambda world: ("--video.min-pixels", 9**7, "--video.max-pixels", 9**7, "--video.total-pixels", 9**11),
+        "the model takes",
+    ),
+    "completions that are too long": (2, lambda world: ("--rollout.max-tokens", 500_000), "rollout.max_tokens is 500,000"),
+}
+
+
+@pytest.mark.parametrize("code, given, said", STOPS.values(), ids=STOPS)
+def test_a_dry_run_ends_as_the_run_would(world, model, tmp_path, capsys, code, given, said):
+    recipe = tiny_recipe(tmp_path, world, model)
+    found, out, dry = ran(capsys, "train", recipe, "--dry-run", *given(world))
+    assert found == code and said in dry and len(dry.splitlines()) == 2
+    assert ("A dry run:" in out) == (code == 3), "all is shown that could be told"
+    found, _, err = ran(capsys, "train", recipe, "--out", tmp_path / "run", *given(world))
+    assert found == code and err.endswith(dry)
+
+
+def test_a_dry_run_reads_the_test_sets_too(world, model, tmp_path, capsys):
+    recipe = tiny_recipe(tmp_path, world, model)
+    code, out, err = ran(capsys, "train", recipe, "--dry-run")
+    assert code == 0 and "test.0 (jsonl): " in out and "test: 3 prompts of" in out
+    code, out, err = ran(capsys, "train", recipe, "--dry-run", "--test.0.annotations", tmp_path / "nowhere.jsonl")
+    assert code == 0 and "test.0 (jsonl) was not read, a run would stop here" in err
+    code, out, err = ran(capsys, "train", recipe, "--dry-run", "--rollout.max-tokens", 4090)
+    assert code == 0 and "The longest prompt and rollout.max_tokens are" in out
 
 
 def test_a_dry_run_writes_nothing_and_loads_no_weights(world, tmp_path, capsys):

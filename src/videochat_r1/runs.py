@@ -11,6 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from videochat_r1.config import Recipe
+from videochat_r1.errors import UsageError
 
 if TYPE_CHECKING:
     from videochat_r1.evaluation.evaluate import Answered
@@ -23,14 +24,22 @@ if TYPE_CHECKING:
 
 
 def load(recipe: Recipe) -> tuple[Policy, Engine, ClipLoader]:
-    """The recipe's policy, its engine, and what loads its clips. Raises as load_policy does."""
+    """The recipe's policy, its engine, and what loads its clips. Raises as load_policy and require_room do."""
     from videochat_r1.policy.model import load_policy
     from videochat_r1.rollout.base import make_engine
     from videochat_r1.video.clips import ClipLoader
 
     keeps = recipe.grpo.kl_weight > 0 and recipe.train.method == "grpo"
     policy = load_policy(recipe.policy, keep_reference=keeps, seed=recipe.train.seed)
+    require_room(recipe.rollout.max_tokens, policy.max_positions)
     return policy, make_engine(recipe.rollout.engine, policy), ClipLoader(recipe.video, policy.geometry)
+
+
+def require_room(max_tokens: int, positions: int) -> None:
+    """Raises UsageError where a completion of max_tokens is more than a model takes, prompt and completion together."""
+    if max_tokens >= positions:
+        what = f"rollout.max_tokens is {max_tokens:,}, and the model takes {positions:,} tokens, prompt and completion together."
+        raise UsageError(what, "Lower rollout.max_tokens.")
 
 
 def run_steps(

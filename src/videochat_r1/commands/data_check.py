@@ -51,7 +51,7 @@ def run(options: Check, out: TextIO, fields: Given) -> int:
         is_clean = is_clean and not shared
     if options.prompts:
         counts = _walk(options, read_samples(_lenient(source)).samples)
-        found["prompts"] = {key: value for key, value in vars(counts).items() if key != "refused"} | {"refused": counts.refused[:100]}
+        found["prompts"] = {key: value for key, value in vars(counts).items() if key != "stopped"} | {"refused": counts.refused[:100]}
         lines.append(f"  {counts.line()}")
         is_clean = is_clean and not counts.refused
     if options.json_:

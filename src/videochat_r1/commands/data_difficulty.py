@@ -69,6 +69,7 @@ def _measured(options: Difficulty, samples: list[Sample]) -> list[dict[str, Any]
     from videochat_r1.policy.config import PolicyConfig
     from videochat_r1.policy.model import load_policy
     from videochat_r1.rollout.base import make_engine
+    from videochat_r1.runs import require_room
     from videochat_r1.video.clips import ClipLoader
 
     key = Keys(options.policy, options.asking, options.video, options.rollout, options.group_size, options.seed)
@@ -79,6 +80,7 @@ def _measured(options: Difficulty, samples: list[Sample]) -> list[dict[str, Any]
         return [rows[each] for each in keys]
     quiet_libraries()
     policy = load_policy(PolicyConfig(path=options.policy, device=options.device, dtype=options.dtype), keep_reference=False)
+    require_room(options.rollout.max_tokens, policy.max_positions)
     engine = make_engine(options.rollout.engine, policy)
     loader = ClipLoader(options.video, policy.geometry)
     with Live(len(samples), title="Measuring", unit="samples") as live:

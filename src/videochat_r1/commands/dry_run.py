@@ -1,4 +1,4 @@
-"""What a recipe would do, without weights: samples, one prompt, token counts, steps, and an estimate of memory."""
+"""What a recipe would do, without weights: samples, one prompt, token counts, steps, and an estimate of memory; and what would stop it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 from videochat_r1.commands.display import say
 from videochat_r1.commands.prompt_walk import Planner, PromptCounts, processing_of, walk
 from videochat_r1.config import Recipe, recipe_toml
-from videochat_r1.errors import UserFault
+from videochat_r1.errors import DataError, UserFault, VideoError
 from videochat_r1.policy.released import CONFIGS
 
 if TYPE_CHECKING:
     from videochat_r1.datasets.base.reading import Loaded
+    from videochat_r1.datasets.base.source import DataSource
     from videochat_r1.policy.cost import Load
     from videochat_r1.policy.memory import Part, Sizes
     from videochat_r1.policy.processing import Processing
@@ -28,61 +29,87 @@ COUNTED = 256
 
 @dataclass(frozen=True)
 class Source:
-    """One [[data]] table: what was read, or why it could not be."""
+    """One [[data]] or [[test]] table: what was read, or why it could not be. title: such as "data.0 (jsonl)"."""
 
-    name: str
+    title: str
     loaded: Loaded | None
     fault: str = ""
 
 
 def dry_run(recipe: Recipe, tokenizer: str, out: TextIO) -> int:
-    """Print all of it. A data set that is not there yet is told, and everything else shown."""
+    """Print all of it. A data set that is not there yet is told, and everything else shown. Raises what would stop a run, once all is
+    printed: UsageError for more tokens than the model takes, DataError for a prompt that is too long, and for test sets that share samples
+    or videos with the training sets."""
+    from videochat_r1.commands.train import require_sound_test
     from videochat_r1.policy.memory import sizes_of
+    from videochat_r1.runs import require_room
 
-    out.write("# the recipe, resolved\n" + recipe_toml(recipe))
-    sources = [_read(source) for source in recipe.data]
-    steps = _print_samples(recipe, sources, out)
     processing = processing_of(recipe.policy.path, tokenizer)
     config = processing.hf_config.to_dict() if processing is not None else CONFIGS[recipe.policy.path]
-    samples = [sample for source in sources if source.loaded for sample in source.loaded.samples]
+    positions = positions_of(config)
+    require_room(recipe.rollout.max_tokens, positions)
+    out.write("# the recipe, resolved\n" + recipe_toml(recipe))
+    sources = [_read(f"data.{index} ({source.name})", source) for index, source in enumerate(recipe.data)]
+    tests = [_read(f"test.{index} ({source.name})", source, keeps_missing=True) for index, source in enumerate(recipe.test)]
+    steps = _print_samples(recipe, sources, tests, out)
+    samples, tested = _samples_of(sources), _samples_of(tests)
     counts = _print_prompt(recipe, processing, samples, config, out)
+    longest = counts.most + recipe.rollout.max_tokens
+    if counts.prompts and longest > positions:
+        out.write(f"The longest prompt and rollout.max_tokens are {longest:,} tokens, and the model takes {positions:,}.\n")
+    counted = _counted(recipe, processing, config, tested)
+    if tested:
+        out.write(f"test: {counted.line()}\n")
     sizes = sizes_of(config)
     parts = run_memory(recipe, sizes, load_of(recipe, counts.most, counts.most_video))
     _print_memory(parts, sizes.total, out)
     if steps:
         out.write(f"\n{steps:,} steps of {recipe.train.prompts_per_step} prompts x {recipe.grpo.group_size} completions.\n")
     out.write("A dry run: no weights were loaded, nothing was written.\n")
+    require_sound_test(recipe, [samples], tested)
+    for stopped in (counted.stopped, counts.stopped):  # a run asks the test sets first
+        if stopped is not None:
+            raise stopped
     return 0
 
 
-def _read(source: Any) -> Source:
+def positions_of(config: dict[str, Any]) -> int:
+    """Tokens that prompt and completion may have together, as a model's configuration says."""
+    return int(config.get("text_config", config)["max_position_embeddings"])
+
+
+def _samples_of(sources: Sequence[Source]) -> list[Sample]:
+    return [sample for source in sources if source.loaded for sample in source.loaded.samples]
+
+
+def _read(title: str, source: DataSource, *, keeps_missing: bool = False) -> Source:
     """What a run would read; where the videos are not there, what it would read with all of them."""
     from videochat_r1.datasets.base.reading import read_samples
 
     there = not source.videos or os.path.isdir(source.videos)
     try:
-        read = read_samples(source if there else source.model_copy(update={"videos": ""}))
+        read = read_samples(source if there else source.model_copy(update={"videos": ""}), keeps_missing=keeps_missing)
     except UserFault as fault:
-        return Source(source.name, None, fault.what)
-    return Source(source.name, read, "" if there else f"no folder {source.videos}: counted as if all videos were there")
+        return Source(title, None, fault.what)
+    return Source(title, read, "" if there else f"no folder {source.videos}: counted as if all videos were there")
 
 
-def _print_samples(recipe: Recipe, sources: Sequence[Source], out: TextIO) -> int:
+def _print_samples(recipe: Recipe, sources: Sequence[Source], tests: Sequence[Source], out: TextIO) -> int:
     """Samples by task after defects; the steps that they make."""
     from videochat_r1.grpo.order import Order
     from videochat_r1.grpo.order import Source as Weighted
 
     out.write("\n# the samples, after defects\n")
-    for index, source in enumerate(sources):
+    for source in (*sources, *tests):
         if source.loaded is None:
-            out.write(f"data.{index} ({source.name}): not read. {source.fault}\n")
-            say(f"data.{index} ({source.name}) was not read, a run would stop here: {source.fault}")
+            out.write(f"{source.title}: not read. {source.fault}\n")
+            say(f"{source.title} was not read, a run would stop here: {source.fault}")
             continue
         tasks = Counter(sample.task for sample in source.loaded.samples)
         defects = source.loaded.defects
         found = ", ".join(f"{code} x {count:,} ({defects.actions[code]})" for code, count in defects.counts.items())
         counted = ", ".join(f"{task} {count:,}" for task, count in tasks.items())
-        out.write(f"data.{index} ({source.name}): {counted}; defects: {found or 'none'}\n")
+        out.write(f"{source.title}: {counted}; defects: {found or 'none'}\n")
         if source.fault:
             out.write(f"  {source.fault}\n")
     read = [(source.loaded.samples, each.weight) for source, each in zip(sources, recipe.data, strict=True) if source.loaded]
@@ -98,28 +125,45 @@ def _print_prompt(
     """One rendered prompt, and what prompts count."""
     from videochat_r1.tasks.base import load_task
 
-    planner = Planner(recipe.video, _geometry(config))
-    counts = PromptCounts()
     first = samples[0] if samples else _invented(recipe)
     question = load_task(first.task).ask(first, recipe.asking)
     text = chat_text_of(processing, config, question, recipe.asking.order)
     out.write(f"\n# the prompt of {first.id}, one placeholder for the video\n{text}\n")
     if not samples:
+        counts = PromptCounts()
         counts.most = counts.most_video = most_video_tokens(recipe, config)
         out.write(f"\n# tokens\nNo sample was read. A video takes {counts.most_video:,} tokens at most.\n")
         return counts
+    out.write("\n# tokens\n")
+    counts = _counted(recipe, processing, config, samples)
+    chosen = counts.prompts + len(counts.refused)
+    some = f"of {chosen:,} samples, evenly chosen: " if chosen < len(samples) else ""
+    out.write(f"{some}{counts.line()}\n" if processing is not None else f"video alone, in {some}{counts.line()}\n")
+    if processing is None:
+        out.write("No tokenizer of this model is at hand: give --tokenizer DIR to count the text too.\n")
+    return counts
+
+
+def _counted(recipe: Recipe, processing: Processing | None, config: dict[str, Any], samples: Sequence[Sample]) -> PromptCounts:
+    """Tokens of the prompts of some samples of each task; of their videos alone where there is no tokenizer."""
+    from videochat_r1.tasks.base import load_task
+
     tasks = dict.fromkeys(sample.task for sample in samples)
     picked = [sample for task in tasks for sample in _evenly([each for each in samples if each.task == task])]
-    out.write("\n# tokens\n")
     if processing is not None:
-        counts = walk(processing, picked, recipe.video, recipe.asking)
-        out.write(f"{counts.line()}\n" if len(picked) == len(samples) else f"of {len(picked):,} samples, evenly chosen: {counts.line()}\n")
-        return counts
+        return walk(processing, picked, recipe.video, recipe.asking)
+    counts = PromptCounts()
+    planner = Planner(recipe.video, _geometry(config))
     for sample in picked:
-        plan, is_assumed = planner.plan(load_task(sample.task), sample)
+        try:
+            plan, is_assumed = planner.plan(load_task(sample.task), sample)
+            if plan.video_tokens > (most := positions_of(config)):
+                what = f"{sample.id}: the prompt has {plan.video_tokens} tokens of video, and the model takes {most}."
+                raise DataError(what, "Lower video.total_pixels or video.max_frames; a prompt with video is never cut.")
+        except (DataError, VideoError) as fault:
+            counts.refuse(fault)
+            continue
         counts.add(sample.id, plan.video_tokens, plan.video_tokens, is_assumed)
-    out.write(f"video alone, in {counts.line()}\n")
-    out.write("No tokenizer of this model is at hand: give --tokenizer DIR to count the text too.\n")
     return counts
 
 

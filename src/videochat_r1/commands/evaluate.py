@@ -131,10 +131,12 @@ def _answers_of(model: str, path: str, options: Evaluate, samples: list[Sample],
     from videochat_r1.policy.config import PolicyConfig
     from videochat_r1.policy.model import load_policy
     from videochat_r1.rollout.base import make_engine
+    from videochat_r1.runs import require_room
     from videochat_r1.video.clips import ClipLoader
 
     quiet_libraries()
     policy = load_policy(PolicyConfig(path=path, device=_device(options.device, processes), dtype=options.dtype), keep_reference=False)
+    require_room(options.rollout.max_tokens, policy.max_positions)
     engine = make_engine(options.rollout.engine, policy)
     loader = ClipLoader(options.video, policy.geometry)
     with_clues = _with_clues(model, path, options, policy, engine, loader)

@@ -51,7 +51,7 @@ def option(default: Any, what: str, metavar: str = "", *, many: bool = False, **
 
 def seed_option(what: str) -> Any:
     """--seed N, for every command that draws: no generator takes a negative one, and some notice only when the work is done."""
-    return option(0, what, ge=0)
+    return option(0, what, ge=0, le=2**63 - 1)
 
 
 def argument(what: str, metavar: str, default: Any = ...) -> Any:

@@ -14,7 +14,7 @@ from videochat_r1.video.sampling import VideoConfig
 class Greedy(RolloutConfig):
     """How an answer is drawn: the likeliest token each time, unless a temperature is given."""
 
-    temperature: float = refused(0.0, "0 takes the likeliest token", ge=0.0)
+    temperature: float = refused(0.0, "0 takes the likeliest token", ge=0.0, le=100.0)
 
 
 class PolicyOptions(Options):

@@ -33,6 +33,7 @@ class PromptCounts:
     most_video: int = 0
     most_id: str = ""
     refused: list[str] = field(default_factory=list)  # why a prompt cannot be made
+    stopped: DataError | None = None  # the first of these that would stop a run: a video that cannot be used is only set aside
 
     def add(self, sample_id: str, tokens: int, video: int, assumed: bool) -> None:
         self.prompts += 1
@@ -41,15 +42,20 @@ class PromptCounts:
         if tokens > self.most:
             self.most, self.most_video, self.most_id = tokens, video, sample_id
 
+    def refuse(self, fault: DataError | ValueError) -> None:
+        self.refused.append(str(fault).splitlines()[0])
+        if self.stopped is None and isinstance(fault, DataError) and not isinstance(fault, VideoError):
+            self.stopped = fault
+
     def line(self) -> str:
         """The counts in a sentence."""
+        refused = f"{len(self.refused):,} cannot be made, the first: {self.refused[0]}" if self.refused else ""
         if not self.prompts:
-            return "no prompt"
+            return f"no prompt; {refused}" if refused else "no prompt"
         said = f"{self.prompts:,} prompts of {self.tokens / self.prompts:,.0f} tokens on average, {self.most:,} at most"
         said += f" ({self.most_video:,} of video)"
         absent = f"; {self.assumed:,} of them planned from the annotated duration, their video is not there" if self.assumed else ""
-        refused = f"; {len(self.refused):,} cannot be made, the first: {self.refused[0]}" if self.refused else ""
-        return said + absent + refused
+        return said + absent + (f"; {refused}" if refused else "")
 
 
 class Planner:
@@ -104,8 +110,8 @@ def walk(processing: Processing, samples: Sequence[Sample], video: VideoConfig, 
         try:
             plan, is_assumed = planner.plan(task, sample)
             ids = prompt_ids(processing, task.ask(sample, asking), plan.grid_thw, plan.times_s, order=asking.order, sample_id=sample.id)
-        except (DataError, VideoError, ValueError) as fault:
-            counts.refused.append(str(fault).splitlines()[0])
+        except (DataError, ValueError) as fault:
+            counts.refuse(fault)
             continue
         counts.add(sample.id, len(ids), plan.video_tokens, is_assumed)
     return counts

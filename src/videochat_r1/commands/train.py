@@ -78,7 +78,7 @@ def _train(recipe: Recipe, folder: RunFolder, title: str, recipe_file: str, *, a
     changed = _require_same_run(recipe, folder, anyway)
     data = [_read(source) for source in recipe.data]
     test = [sample for source in recipe.test for sample in _read(source, keeps_missing=True)]
-    _require_sound_test(recipe, data, test)
+    require_sound_test(recipe, data, test)
     write_whole(folder.path / "recipe.toml", recipe_toml(recipe).encode())
     if line := _asked_otherwise(recipe):
         say(line)
@@ -155,7 +155,7 @@ def defects_line(report: DefectReport) -> str:
     return f"{report.file}: {report.samples:,} of {report.rows:,} rows used; {', '.join(parts)}" if parts else ""
 
 
-def _require_sound_test(recipe: Recipe, data: Sequence[Sequence[Sample]], test: Sequence[Sample]) -> None:
+def require_sound_test(recipe: Recipe, data: Sequence[Sequence[Sample]], test: Sequence[Sample]) -> None:
     """Raises DataError where the test sets share samples or videos with the training sets, unless the recipe knows of it."""
     from videochat_r1.datasets.base.overlap import overlap
     from videochat_r1.evaluation.answers_file import require_different_ids

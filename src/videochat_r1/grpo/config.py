@@ -14,7 +14,7 @@ from videochat_r1.section import Section, free, refused, warned
 class GrpoConfig(Section):
     """How one group of completions becomes one update of the policy. The defaults are the paper's, as its code ran."""
 
-    group_size: int = refused(8, "completions of each prompt; at least 2")
+    group_size: int = refused(8, "completions of each prompt; at least 2", le=4096)
     advantage: Literal["group_std", "centred", "task_std"] = refused(
         "group_std",
         "what a reward's lead over its group's mean is divided by: its std (paper), nothing (Dr.GRPO), the task's moving std (EMA-GRPO)",
@@ -31,7 +31,9 @@ class GrpoConfig(Section):
     clip_low: float = warned(0.2, "the ratio is held above 1 - clip_low", ge=0.0, le=1.0)
     clip_high: float = warned(0.2, "the ratio is held below 1 + clip_high; DAPO's clip-higher is 0.28", ge=0.0)
     kl_weight: float = warned(0.04, "weight of the KL to the reference (k3), per token; 0 loads no reference", ge=0.0)
-    updates_per_batch: int = refused(1, "optimizer steps on each batch of completions; more than one is held by the ratio's clip", ge=1)
+    updates_per_batch: int = refused(
+        1, "optimizer steps on each batch of completions; more than one is held by the ratio's clip", ge=1, le=1000
+    )
     reward_deadline_s: float = free(
         10.0, "seconds that the rewards of a task in a .py file may take over one completion; 0: no limit, in the trainer's process", ge=0.0
     )
@@ -55,15 +57,15 @@ class TrainConfig(Section):
     """How long, how fast, and how safely."""
 
     method: Literal["grpo", "sft"] = refused("grpo", "learn from rewards, or from gold answers (loss on the answer's tokens only)")
-    steps: int = warned(0, "optimizer batches in all; 0 counts them from epochs", ge=0)
-    epochs: float = warned(1.0, "passes over the samples, where steps is 0", gt=0.0)
-    prompts_per_step: int = refused(8, "prompts in one batch, tasks mixed", ge=1)
+    steps: int = warned(0, "optimizer batches in all; 0 counts them from epochs", ge=0, le=10**9)
+    epochs: float = warned(1.0, "passes over the samples, where steps is 0", gt=0.0, le=1e6)
+    prompts_per_step: int = refused(8, "prompts in one batch, tasks mixed", ge=1, le=2**16)
     optimizer: Literal["adamw", "adamw_8bit", "adamw_8bit_bf16"] = refused(
         "adamw",
         "AdamW with float32 moments; with 8-bit moments (extra `8bit`); with 8-bit moments and no float32 copy of bfloat16 weights, "
         "which are then rounded at random",
     )
-    lr: float = warned(1e-6, "highest learning rate", gt=0.0)
+    lr: float = warned(1e-6, "highest learning rate", gt=0.0, le=10.0)
     schedule: Literal["linear", "constant", "cosine"] = warned("linear", "how the learning rate falls after the warm-up")
     warmup: int = warned(0, "steps in which the learning rate rises to lr", ge=0)
     betas: tuple[float, float] = warned((0.9, 0.999), "AdamW's decay of its two moments")
@@ -72,7 +74,7 @@ class TrainConfig(Section):
     token_budget: int = warned(
         16384, "tokens, prompts included, in one forward and backward pass; the gradient does not depend on it", ge=1
     )
-    seed: int = refused(0, "of the samples' order and of every completion", ge=0)
+    seed: int = refused(0, "of the samples' order and of every completion", ge=0, le=2**63 - 1)
     order: Literal["mixed", "easy_first"] = refused(
         "mixed", "samples of each epoch in random order, or from easy to hard (a curriculum; needs data.difficulty)"
     )

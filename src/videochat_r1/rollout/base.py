@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 class Sampling(Section):
     """How tokens are drawn."""
 
-    temperature: float = refused(1.0, "0 takes the likeliest token", ge=0.0)
+    temperature: float = refused(1.0, "0 takes the likeliest token", ge=0.0, le=100.0)
     top_k: int = refused(0, "keep the k likeliest tokens; 0 keeps all (the released code had 50 by accident)", ge=0)
     top_p: float = refused(1.0, "keep the smallest set of tokens with this mass", gt=0.0, le=1.0)
-    max_tokens: int = refused(1024, "tokens of one completion at most", ge=1)
+    max_tokens: int = refused(1024, "tokens of one completion at most", ge=1, le=2**20)
     stop: tuple[str, ...] = refused((), "texts that end a completion once one of them is written; it stays part of the completion")
-    batch_prompts: int = warned(8, "prompts whose tails are sampled together", ge=1)
+    batch_prompts: int = warned(8, "prompts whose tails are sampled together", ge=1, le=2**16)
     cuda_graphs: bool = free(True, "on a GPU: record decode steps and replay them; off where memory is short")
     graph_sizes: tuple[int, ...] = free(
         (1, 2, 4, 8, 16, 32), "cuda_graphs: numbers of prompts, and of completions of each, that a batch is made smaller to"

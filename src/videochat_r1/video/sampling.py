@@ -19,28 +19,29 @@ from videochat_r1.video.faults import fault
 from videochat_r1.video.resize import Geometry, frame_max_pixels, target_size
 
 LARGEST_S = 1e9  # a second beyond it is none
+MOST_FRAMES = 1_000_000  # that a clip may be asked for: nine hours, each frame
 PAST_END_S = 0.5  # an annotation may round its last second up by so much: the last frame serves it
 
 
 class VideoConfig(Section):
     """How clips are sampled, sized and read. Pixel budgets are in pixels of the resized frames; the defaults are the paper's."""
 
-    fps: float = refused(2.0, "frames sampled from each second", gt=0.0)
-    frames: int = refused(0, "sample just so many frames, evenly spread, whatever the length; 0 samples by fps", ge=0)
-    min_frames: int = refused(4, "frames of a clip at least, where the file has them", ge=1)
-    max_frames: int = refused(768, "frames of a clip at most", ge=1)
+    fps: float = refused(2.0, "frames sampled from each second", gt=0.0, le=1000.0)
+    frames: int = refused(0, "sample just so many frames, evenly spread, whatever the length; 0 samples by fps", ge=0, le=MOST_FRAMES)
+    min_frames: int = refused(4, "frames of a clip at least, where the file has them", ge=1, le=MOST_FRAMES)
+    max_frames: int = refused(768, "frames of a clip at most", ge=1, le=MOST_FRAMES)
     total_pixels: int = refused(3584 * 28 * 28, "pixels of a clip in all, a temporal patch of frames counted once", ge=1)
     min_pixels: int = refused(16 * 28 * 28, "pixels of a frame at least", ge=1)
     max_pixels: int = refused(768 * 28 * 28, "pixels of a frame at most", ge=1)
     max_tokens: int = refused(0, "video tokens of a clip at most, fewer frames if need be; 0: min_pixels may overrun total_pixels", ge=0)
     frames_per_box: Literal[1, 2] = refused(2, "asked seconds, such as of boxes: 1 shows each alone, 2 also the moment midway to the next")
-    picture_fps: float = refused(10.0, "rate of a folder of numbered pictures", gt=0.0)
+    picture_fps: float = refused(10.0, "rate of a folder of numbered pictures", gt=0.0, le=1000.0)
     on_unreadable: Literal["quarantine", "stop"] = warned("quarantine", "a video that cannot be used: leave its samples out, or stop")
     on_truncated: Literal["quarantine", "keep"] = refused(
         "quarantine", "a file that ends before 0.9 of its stated length: as unreadable, or use what is there and list it"
     )
-    prefetch_clips: int = free(4, "clips decoded ahead of their use", ge=1)
-    prefetch_threads: int = free(2, "clips decoded at the same time", ge=1)
+    prefetch_clips: int = free(4, "clips decoded ahead of their use", ge=1, le=4096)
+    prefetch_threads: int = free(2, "clips decoded at the same time", ge=1, le=256)
     decoder_threads: int = free(1, "threads inside each decoder", ge=1, le=64)
 
     @model_validator(mode="after")

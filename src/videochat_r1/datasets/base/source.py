@@ -28,7 +28,7 @@ class DataSource(Section):
     )
     task: str = refused("", "ask this task in place of the data set's own, such as video_qa for nextgqa")
     limit: int = refused(0, "use the first so many samples; 0: all", ge=0)
-    weight: float = refused(1.0, "how often a sample of this source is drawn, against those of other sources", gt=0.0, allow_inf_nan=False)
+    weight: float = refused(1.0, "how often a sample of this source is drawn, against those of other sources", gt=0.0, le=1000.0)
     video_ext: str = refused("", "the ending of the video files, such as mkv, where it is not what the annotations say")
     boxes_per_sequence: int = refused(
         8, "official GOT-10k folders: how many boxes are asked for, evenly over the sequence; 0: every frame", ge=0
