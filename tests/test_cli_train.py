@@ -250,7 +250,20 @@ def test_evaluate_takes_the_adapter_that_train_left(trained, world, capsys):
 def test_evaluate_without_its_videos_ends_with_3(model, world, capsys):
     where = ("--dataset", "jsonl", "--annotations", world / "test.jsonl")
     code, out, err = ran(capsys, "evaluate", "--policy", model, *where, *VIDEO)
-    assert (code, out) == (3, "") and "--videos" in err
+    assert (code, out) == (3, "") and "--videos" in err and "is there" in err
+
+
+def test_videos_that_are_there_and_broken_are_told_from_missing_ones(model, world, tmp_path, capsys):
+    (tmp_path / "videos").mkdir()
+    rows = [json.loads(line) for line in (world / "test.jsonl").read_text().splitlines()]
+    for row in rows:
+        (tmp_path / "videos" / row["video"]).write_bytes(b"no film" * 9)
+    where = ("--dataset", "jsonl", "--annotations", world / "test.jsonl", "--videos", tmp_path / "videos", "--policy", model, "--limit", 1)
+    asked = ("evaluate", *where, *VIDEO, "--out", tmp_path / "out")
+    for words in (asked, asked, ("data", "difficulty", *where, *VIDEO, "--out", tmp_path / "rows.jsonl")):  # the second is of the cache
+        code, out, err = ran(capsys, *words)
+        assert (code, out) == (3, "") and "there but broken: 1)" in err and f"{rows[0]['video']} is not an mp4" in err
+        assert "Fetch the file again" in err and "--videos" not in err
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from videochat_r1.commands.display import print_json, print_table, say
 from videochat_r1.commands.options import Command, Given, option, seed_option
 from videochat_r1.commands.policies import PolicyOptions
-from videochat_r1.commands.sources import SourceOptions
-from videochat_r1.errors import DataError, Interrupted
+from videochat_r1.commands.sources import SourceOptions, none_usable
+from videochat_r1.errors import Interrupted
 from videochat_r1.rollout.base import RolloutConfig
 
 if TYPE_CHECKING:
@@ -50,9 +50,7 @@ def run(options: Difficulty, out: TextIO, fields: Given) -> int:
         except KeyboardInterrupt:
             raise Interrupted("Stopped; what is measured stays.", "The same command goes on.") from None
     if all(row["fault"] for row in rows):
-        raise DataError(
-            f"None of the {len(rows):,} videos could be used; the first: {rows[0]['fault']}.", "Give their folder: --videos DIR."
-        )
+        raise none_usable(loaded.samples, [row["fault"] for row in rows])
     found = summary(rows)
     say(f"{len(rows):,} samples in {options.out}.")
     if options.json_:

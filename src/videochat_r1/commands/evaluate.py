@@ -12,8 +12,8 @@ from videochat_r1.commands.display import figures_table, print_json, say
 from videochat_r1.commands.judging import JUDGE, judge_of, told
 from videochat_r1.commands.options import Command, Given, option, seed_option
 from videochat_r1.commands.policies import Greedy, PolicyOptions
-from videochat_r1.commands.sources import SourceOptions
-from videochat_r1.errors import DataError, Interrupted
+from videochat_r1.commands.sources import SourceOptions, none_usable
+from videochat_r1.errors import Interrupted
 
 if TYPE_CHECKING:
     from videochat_r1.chat.answerer import WithClues
@@ -112,9 +112,7 @@ def _answers(options: Evaluate, samples: list[Sample], processes: Processes) -> 
         if path:
             answered[model], loader = _answers_of(model, path, options, samples, processes)
     if all(one.reading.reason.startswith("video:") for one in answered["policy"]):
-        faults = loader.quarantine.faults
-        first = f"; {faults[0].sample_id}: {faults[0].what}" if faults else "."
-        raise DataError(f"None of the {len(samples):,} videos could be used{first}", "Give their folder: --videos DIR.")
+        raise none_usable(samples, [one.reading.reason.removeprefix("video:") for one in answered["policy"]])
     for fault in loader.quarantine.faults[:5]:
         say(f"{fault.sample_id}: {fault.what}")
     if len(loader.quarantine.faults) > 5:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 from videochat_r1.commands.options import Options, option
 from videochat_r1.datasets.base.defects import Action
 from videochat_r1.datasets.base.source import DataSource
+from videochat_r1.errors import DataError, VideoError
 from videochat_r1.tasks.base import load_task
+
+if TYPE_CHECKING:
+    from videochat_r1.types import Sample
 
 
 class SourceOptions(Options):
@@ -46,3 +51,27 @@ def source_of(name: str, annotations: str, options: SourceOptions) -> DataSource
 
     shared = options.model_dump(include=set(DataSource.model_fields) & set(SourceOptions.model_fields), exclude={"annotations"})
     return checked(DataSource, {"name": name, "annotations": annotations, **shared})
+
+
+def none_usable(samples: Sequence[Sample], reasons: Sequence[str]) -> DataError:
+    """What to say where not one video could be used: they are not there, or they are there and the first of them is named with why.
+    reasons: the code of each sample's video."""
+    codes = dict(zip((sample.video for sample in samples), reasons, strict=True))
+    there = [path for path, code in codes.items() if code != "missing"]
+    if not there:
+        return DataError(f"No video is there, the first of {len(codes):,}: {next(iter(codes))}.", "Give their folder: --videos DIR.")
+    fault = _why(there[0], codes[there[0]])
+    lost = f", not there: {len(codes) - len(there):,}" if len(there) < len(codes) else ""
+    return DataError(f"No video can be used (there but broken: {len(there):,}{lost}). The first broken one: {fault.what}", fault.mend)
+
+
+def _why(path: str, code: str) -> VideoError:
+    """Why a video cannot be used, in words where a look at the file gives them."""
+    from videochat_r1.video.faults import fault
+    from videochat_r1.video.probe import probe
+
+    try:
+        probe(path)
+    except VideoError as error:
+        return error
+    return fault(code, f"{path} ({code}).")
