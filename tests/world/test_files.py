@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import av
@@ -12,7 +13,7 @@ from videochat_r1.video.probe import probe
 from videochat_r1.video.resize import Geometry
 from videochat_r1.video.sampling import VideoConfig
 from videochat_r1.world import files
-from videochat_r1.world.files import FPS, GOT_FPS, film_samples, scenes_for, write_video, write_world
+from videochat_r1.world.files import FPS, GOT_FPS, _clear_earlier, film_samples, scenes_for, write_video, write_world
 from videochat_r1.world.questions import TASKS
 from videochat_r1.world.render import render
 from videochat_r1.world.scenes import draw
@@ -126,6 +127,27 @@ def test_a_data_set_without_a_row_has_no_file_and_seeds_differ(tmp_path):
     other = write_world(tmp_path / "b", clips=1, seed=4)
     assert not {sample.id for sample in alone.samples["train"]} & {sample.id for sample in other.samples["train"]}
     assert not {sample.video for sample in alone.samples["train"]} & {sample.video for sample in alone.samples["test"]}
+
+
+def test_a_smaller_world_leaves_nothing_of_a_larger_one_but_its_videos(tmp_path):
+    larger = write_world(tmp_path, clips=5, levels=("easy",))
+    of_user = tmp_path / "got10k" / "train" / "GOT-10k_Train_000001"
+    of_user.mkdir()
+    (tmp_path / "nextgqa_test.json").write_text('[{"video": "1.mp4"}]')
+    noted = next((tmp_path / "got10k" / "train").glob("easy-train-0-000003-*"))
+    (noted / "notes.txt").write_text("mine")
+    films = set(larger.videos.iterdir())
+    smaller = write_world(tmp_path, clips=2, levels=("easy",))
+    listed = {Path(row["path"]).name for row in json.loads(smaller.annotations["got10k"]["train"].read_text())}
+    assert {path.name for path in smaller.sequences["train"].iterdir()} == {*listed, of_user.name, noted.name}
+    assert set(smaller.videos.iterdir()) == films
+    write_world(tmp_path, clips=1, levels=("easy",))
+    assert not (tmp_path / "got10k_train.json").exists(), "no scene of it is left"
+    assert {path.name for path in smaller.sequences["train"].iterdir()} == {of_user.name, noted.name}
+    (tmp_path / "charades_sta_train.json").write_text("[]")
+    (tmp_path / "quality_access_train.json").write_text('[{"video": "easy-train-0-000001-whole.mp4"}, {"video": "1.mp4"}]')
+    _clear_earlier(tmp_path, "train", set(), set())
+    assert (tmp_path / "charades_sta_train.json").exists() and (tmp_path / "quality_access_train.json").exists(), "another's"
 
 
 def test_scenes_of_two_calls_never_share_a_film_unless_they_are_the_same(tmp_path):

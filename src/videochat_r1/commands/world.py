@@ -40,7 +40,8 @@ def run(options: World, out: TextIO, fields: Given) -> int:
     if options.json_:
         print_json({"videos": str(world.videos), "samples": samples, "annotations": files}, out)
         return 0
-    out.write(f"{world.videos}: {sum(1 for _ in world.videos.iterdir()):,} videos; samples: {samples}\n")
+    videos = {sample.video for found in world.samples.values() for sample in found}
+    out.write(f"{world.videos}: {len(videos):,} videos; samples: {samples}\n")
     for name, splits in files.items():
         out.write(f"  {name:<22} {'   '.join(splits.values())}\n")
     return 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterable, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,11 +21,15 @@ from videochat_r1.datasets.got10k import FRAMES_PER_SECOND, assumed_frames
 from videochat_r1.types import Sample
 from videochat_r1.world.questions import TASKS, fits, sample
 from videochat_r1.world.render import render
-from videochat_r1.world.scenes import Scene, draw
+from videochat_r1.world.scenes import LEVELS, Scene, draw
 
 FPS = 8
+FORMATS = ("charades_sta", "activitynet_captions", "nextgqa", "got10k", "quality_access")
 GOT_FPS = int(FRAMES_PER_SECOND)  # of GOT-10k's picture folders
 SPLITS = ("train", "test")
+SCENE = re.compile(rf"(?:{'|'.join(LEVELS)})-(?:{'|'.join(SPLITS)})-\d+-\d{{6}}-(?:whole|part)")
+SEQUENCE_FILE = re.compile(r"\d{8}\.jpg|groundtruth\.txt|absence\.label|cover\.label|meta_info\.ini")
+"""The names that scenes, and the files of their GOT-10k folders, have: what a world may replace."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,8 @@ def film_samples(pairs: Sequence[tuple[Scene, str]], videos: Path) -> list[Sampl
 
 def write_world(out: Path, *, clips: int, seed: int = 0, levels: Sequence[str] = ("easy",)) -> World:
     """`clips` training scenes and a quarter as many held-out ones (two at least) at each level, in every official format that fits them.
-    In two of five the target stays from beginning to end, as tracking needs."""
+    In two of five the target stays from beginning to end, as tracking needs. Lists and GOT-10k folders that an earlier world left there and
+    this one has not are removed; its videos stay."""
     videos = out / "videos"
     samples: dict[str, list[Sample]] = {}
     annotations: dict[str, dict[str, Path]] = {}
@@ -112,6 +119,7 @@ def write_world(out: Path, *, clips: int, seed: int = 0, levels: Sequence[str] =
         annotations.setdefault("jsonl", {})[split] = out / f"{split}.jsonl"
         if split in annotations.get("got10k", {}):
             sequences[split] = out / "got10k" / split
+        _clear_earlier(out, split, {name for name, paths in annotations.items() if split in paths}, {scene.id for scene in scenes})
     return World(samples=samples, annotations=annotations, videos=videos, sequences=sequences)
 
 
@@ -140,6 +148,29 @@ def _write_annotations(out: Path, split: str, pairs: Sequence[tuple[Scene, str]]
             paths[name] = out / f"{name}_{split}.json"
             paths[name].write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return paths
+
+
+def _clear_earlier(out: Path, split: str, written: set[str], scenes: set[str]) -> None:
+    """Removes what an earlier world left of a split: lists of scenes alone, and folders that hold nothing but a scene's own files."""
+    for name in FORMATS:
+        path = out / f"{name}_{split}.json"
+        if name not in written and _is_list_of_scenes(path):
+            path.unlink()
+    for folder in (out / "got10k" / split).glob("*"):
+        if folder.name in scenes or not SCENE.fullmatch(folder.name) or folder.is_symlink() or not folder.is_dir():
+            continue
+        if all(SEQUENCE_FILE.fullmatch(path.name) and path.is_file() for path in folder.iterdir()):
+            shutil.rmtree(folder)
+
+
+def _is_list_of_scenes(path: Path) -> bool:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return bool(rows) and all(
+            SCENE.fullmatch(Path(row if isinstance(rows, dict) else row.get("video") or row["path"]).stem) for row in rows
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _spans(made: Sequence[tuple[Scene, Sample]]) -> dict[str, dict[str, object]]:
