@@ -147,6 +147,14 @@ def test_what_is_in_the_cache_is_not_asked_again_and_whatever_changes_an_answer_
     assert asked_again() == 3
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_answers_that_the_disk_refuses_are_told_by_their_file(tmp_path):
+    with pytest.raises(EnvironmentFault, match="answers.jsonl cannot be written: No space left"), AnswerCache(tmp_path, {}) as cache:
+        cache._file.close()
+        cache._file = open("/dev/full", "ab")  # noqa: SIM115
+        cache.keep([{"key": "k", "text": "x"}])
+
+
 def test_a_line_that_a_kill_cut_short_is_dropped_and_a_damaged_one_is_answered_again(tmp_path):
     with AnswerCache(tmp_path, {}) as cache:
         cache.keep([{"key": "k1", "text": "one"}, {"key": "k2", "text": "two"}])

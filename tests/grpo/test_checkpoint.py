@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from videochat_r1.errors import EnvironmentFault
-from videochat_r1.grpo.checkpoint import Checkpoints, NotWritten
+from videochat_r1.grpo.checkpoint import Checkpoints, NotWritten, disk_text
 
 TENSORS = {
     "policy": {"w": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1.5], dtype=torch.bfloat16)},
@@ -134,6 +134,10 @@ def test_killed_inside_the_write(tmp_path, point, newest, left):
     assert len(names(checkpoints)) == left
 
 
+def test_sizes_are_told_in_the_unit_that_shows_them():
+    assert [disk_text(count) for count in (0, 700 << 10, 1 << 29, 5 << 29)] == ["0 kB", "700 kB", "512.0 MB", "2.5 GB"]
+
+
 @pytest.mark.parametrize("failing", ["fsync", "rename", "mkdir"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
 def test_a_disk_that_refuses_leaves_the_previous_one(checkpoints, monkeypatch, failing, code):
@@ -144,7 +148,7 @@ def test_a_disk_that_refuses_leaves_the_previous_one(checkpoints, monkeypatch, f
 
     with monkeypatch.context() as patched:
         patched.setattr(os, failing, refuse)
-        with pytest.raises(NotWritten, match=r"MB needed, .* MB free"):
+        with pytest.raises(NotWritten, match=r"[kM]B needed, .* [MG]B free"):
             checkpoints.save(2, TENSORS, {})
         assert len(names(checkpoints)) == 1
     assert checkpoints.newest().step == 1

@@ -6,19 +6,22 @@ import errno
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tests.grpo.small_run import DrawnLoader, letters, run_in, small_trainer, spans, timeless
 from tests.tiny import tiny_policy
 from tests.video.films import write_film
 
 from videochat_r1.errors import DataError, EnvironmentFault, Interrupted, NumericalStop, UsageError
-from videochat_r1.grpo import update
+from videochat_r1.grpo import checkpoint, update
 from videochat_r1.grpo.log import RunFolder, read_rows
 from videochat_r1.grpo.order import Source
 from videochat_r1.grpo.state import plateau
@@ -323,11 +326,39 @@ def test_a_disk_that_stays_full_stops_the_run(tmp_path, monkeypatch):
         if row["step"] == 2:
             monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
 
-    with pytest.raises(EnvironmentFault, match="3 checkpoints in a row could not be written"):
+    with pytest.raises(EnvironmentFault, match="3 checkpoints in a row could not be written") as told:
         run_in(tmp_path, on_step=on_step, train={"steps": 9})
+    assert told.value.mend == "Make room on the disk; --resume goes on from step 1."
     monkeypatch.undo()
     run_in(tmp_path, resume=True, train={"steps": 9})
     assert [row["step"] for row in timeless(tmp_path)] == list(range(1, 10))
+
+
+def test_a_disk_that_was_full_from_the_start_promises_no_checkpoint(tmp_path, monkeypatch, caplog):
+    def refuse(*_):
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", refuse)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=9 << 10))
+    with pytest.raises(EnvironmentFault) as told:
+        run_in(tmp_path, train={"steps": 9})
+    assert "--resume begins at the first step" in told.value.mend
+    said = "\n".join(record.message for record in caplog.records)
+    assert "There is none before it." in said and "untouched" not in said
+    assert "Checkpoints will take about" in said and "9 kB free" in said and "0.0" not in said
+
+
+def test_a_policy_that_the_disk_refuses_says_where_a_resumed_run_goes_on(tmp_path, monkeypatch):
+    policy = tiny_policy("qwen2_5_vl", lora_rank=2)
+
+    def refuse(*_, **__):
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(policy.model, "save_pretrained", refuse)
+    with pytest.raises(EnvironmentFault, match="The policy could not be written") as told:
+        run_in(tmp_path, policy=policy)
+    assert "--resume goes on from step 4" in told.value.mend
+    assert not (tmp_path / ".tmp-policy").exists()
 
 
 def test_a_folder_removed_under_the_run_is_a_clean_stop(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import TextIO
 
@@ -34,7 +35,8 @@ def run(options: World, out: TextIO, fields: Given) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         world = write_world(folder, clips=options.clips, seed=options.seed, levels=tuple(dict.fromkeys(options.levels)))
     except OSError as fault:
-        raise EnvironmentFault(f"Cannot write to {folder}: {fault.strerror or fault}.", "Give a folder that can be written.") from None
+        mend = "Make room, or give another folder." if fault.errno == errno.ENOSPC else "Give a folder that can be written."
+        raise EnvironmentFault(f"Cannot write to {folder}: {fault.strerror or fault}.", mend) from None
     samples = {split: len(found) for split, found in world.samples.items()}
     files = {name: {split: str(path) for split, path in splits.items()} for name, splits in world.annotations.items()}
     if options.json_:

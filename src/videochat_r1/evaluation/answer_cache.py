@@ -122,7 +122,8 @@ class AnswerCache:
 
     def _close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # what a full disk refused was told, and is cut off at the next start
+                self._file.close()
             self._file = None
 
     def key(self, question: Mapping[str, Any]) -> str:

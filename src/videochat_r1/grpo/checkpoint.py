@@ -116,6 +116,10 @@ class Checkpoints:
             raise EnvironmentFault(what, "Start again in another folder with --out, or put a whole checkpoint back.")
         return None
 
+    def last_step(self) -> int | None:
+        """The step of the newest checkpoint, unread; None where there is none."""
+        return next((int(path.name[5:13]) for path in self._found()), None)
+
     def _found(self) -> list[Path]:
         """Checkpoints by name, the newest first; of two of the same step the one written last."""
         paths = [path for path in self.folder.glob("step-*") if _NAME.fullmatch(path.name)]
@@ -151,10 +155,17 @@ class Checkpoints:
 
     def _what_failed(self, error: Exception, tensors: Mapping[str, Mapping[str, Tensor]]) -> str:
         try:
-            free = f"{shutil.disk_usage(self.folder).free / 2**20:,.1f} MB free"
+            free = f"{disk_text(shutil.disk_usage(self.folder).free)} free"
         except OSError:
             free = "the folder is gone"
-        return f"{error} ({bytes_of(tensors) / 2**20:,.1f} MB needed, {free})"
+        return f"{error} ({disk_text(bytes_of(tensors))} needed, {free})"
+
+
+def disk_text(count: int) -> str:
+    """Bytes of a disk in the unit that shows them: "700 kB", "512.0 MB", "2.5 GB"."""
+    if count < 2**20:
+        return f"{count / 2**10:,.0f} kB"
+    return f"{count / 2**30:,.1f} GB" if count >= 2**30 else f"{count / 2**20:,.1f} MB"
 
 
 def bytes_of(tensors: Mapping[str, Mapping[str, Tensor]]) -> int:

@@ -21,7 +21,7 @@ from videochat_r1.errors import EnvironmentFault, Interrupted, NumericalStop, Us
 from videochat_r1.grpo.advantage import TaskScales, advantages
 from videochat_r1.grpo.answers import gold, judged, rewards_of
 from videochat_r1.grpo.batches import Batch, batches
-from videochat_r1.grpo.checkpoint import Checkpoint, Checkpoints, NotWritten, bytes_of
+from videochat_r1.grpo.checkpoint import Checkpoint, Checkpoints, NotWritten, bytes_of, disk_text
 from videochat_r1.grpo.config import GrpoConfig, TrainConfig
 from videochat_r1.grpo.drawn import Drawn, joined, lacking, taken
 from videochat_r1.grpo.log import NOTES, RunFolder, write_whole
@@ -135,7 +135,7 @@ class Trainer:
                 if stop.received or reason == "plateau" or step == self.steps or step % self.config.checkpoint_every == 0:
                     self._save()
                 if stop.received and reason == "steps" and step < self.steps:
-                    kept = "it is saved" if self._saved_step == step else "it could not be saved, the last checkpoint is older"
+                    kept = "it is saved" if self._saved_step == step else f"it could not be saved: {self._goes_on()}"
                     what = f"Stopped by {stop.received.name} after step {step} of {self.steps}; {kept}."
                     raise Interrupted(what, "Go on with --resume (the demo: with the same command).")
                 if reason == "plateau":
@@ -347,18 +347,29 @@ class Trainer:
                 self._failed_checkpoints, self._saved_step = 0, self.progress.step
             except (NotWritten, OSError) as error:
                 self._failed_checkpoints += 1
-                NOTES.warning("The checkpoint of step %d was not written: %s. The one before is untouched.", self.progress.step, error)
+                last = self.checkpoints.last_step()
+                before = "There is none before it." if last is None else f"That of step {last} is untouched."
+                NOTES.warning("The checkpoint of step %d was not written: %s. %s", self.progress.step, error, before)
                 if self._failed_checkpoints >= self.config.checkpoint_failures:
                     what = f"{self._failed_checkpoints} checkpoints in a row could not be written to {self.folder.path}: {error}"
-                    raise EnvironmentFault(what, "Make room on the disk; --resume goes on from the last whole checkpoint.") from None
+                    raise EnvironmentFault(what, f"Make room on the disk; {self._goes_on()}.") from None
         self._checkpoint_seconds = clock.seconds["checkpoint"]
+
+    def _goes_on(self) -> str:
+        """From where a resumed run would."""
+        last = self.checkpoints.last_step()
+        return "no checkpoint is there, --resume begins at the first step" if last is None else f"--resume goes on from step {last}"
 
     def _save_policy(self) -> None:
         """Put the trained policy in policy/, whole: a folder that is there already is replaced at the end."""
         draft, final, old = (self.folder.path / name for name in (".tmp-policy", "policy", ".tmp-policy-before"))
         for each in (draft, old):
             shutil.rmtree(each, ignore_errors=True)
-        self.policy.save(draft)
+        try:
+            self.policy.save(draft)
+        except EnvironmentFault as fault:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise EnvironmentFault(fault.what, f"Make room, or see who owns the folder; {self._goes_on()}.") from None
         said = {"video": self.loader.config, "asking": self.asking}
         asked = {
             **{name: section.model_dump(mode="json") for name, section in said.items()},
@@ -378,7 +389,7 @@ class Trainer:
             seed_random(self.config.seed)
             needed = 3 * bytes_of({"policy": dict(self.optimizer.parameters)}) * (self.config.keep_checkpoints + 1)
             if (free := shutil.disk_usage(self.folder.path).free) < needed:
-                NOTES.warning("Checkpoints will take about %.1f GB; %s has %.1f GB free.", needed / 2**30, self.folder.path, free / 2**30)
+                NOTES.warning("Checkpoints will take about %s; %s has %s free.", disk_text(needed), self.folder.path, disk_text(free))
             return
         self._restore(found)
         self.folder.cut(found.state["logs"])

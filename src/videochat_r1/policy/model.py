@@ -156,6 +156,8 @@ class Policy(Processing):
     def save(self, folder: str | Path) -> None:
         """Write a stock Hugging Face folder, or a PEFT adapter, with tokenizer and processor beside it. Raises EnvironmentFault where the
         folder cannot be written."""
+        from safetensors import SafetensorError
+
         folder = Path(folder)
         if self._is_merged or self._in_reference:
             raise RuntimeError("save() inside merged() or reference() would not save the policy")
@@ -165,10 +167,9 @@ class Policy(Processing):
             self.model.save_pretrained(folder, **({"save_embedding_layers": False} if self.adapted else {}))
             self.processor.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
-        except OSError as fault:
-            raise EnvironmentFault(
-                f"The policy could not be written to {folder}: {fault.strerror or fault}.", "Check the folder's owner and the space left."
-            ) from fault
+        except (OSError, SafetensorError) as fault:
+            what = f"The policy could not be written to {folder}: {getattr(fault, 'strerror', None) or fault}."
+            raise EnvironmentFault(what, "Check the folder's owner and the space left.") from fault
 
     @cached_property
     def _adapter_layers(self) -> list[Any]:
