@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.command_line import DATA, fault, ran, ran_json
+from tests.command_line import DATA, fault, ran, ran_json, tiny_recipe
 
 from videochat_r1 import cli
 from videochat_r1.cli import COMMANDS, main
@@ -352,3 +352,21 @@ def test_a_data_check_says_which_splits_actions_it_shows(capsys, tmp_path):
     assert code == 3 and "done with it in a test set; --split train" in out.splitlines()[1]
     code, out, _ = ran(capsys, *words, "--split", "train")
     assert code == 3 and "in a test set" not in out
+
+
+@pytest.mark.parametrize("command", ["plan", "train", "data check"])
+def test_the_built_in_model_is_known_by_its_name_and_by_a_slip_of_it(world, tmp_path, capsys, command):
+    recipe = tiny_recipe(tmp_path, world, "small")
+    data = ["--dataset", "jsonl", "--annotations", world / "test.jsonl", "--videos", world / "videos", "--prompts"]
+    words = {"plan": [recipe], "train": [recipe, "--dry-run"], "data check": data}[command]
+    name = "--policy" if command == "data check" else "--policy.path"
+    assert ran(capsys, *command.split(), *words, name, "small")[0] == 0
+    assert "Did you mean small?" in fault(capsys, 2, *command.split(), *words, name, "smal")
+
+
+def test_prompts_of_the_built_in_model_are_counted_as_it_is_asked(world, capsys):
+    data = ["--dataset", "jsonl", "--annotations", world / "test.jsonl", "--videos", world / "videos", "--prompts", "--policy", "small"]
+    code, out, err = ran(capsys, "data", "check", *data)
+    assert code == 0 and "Asked as the built-in model says: video.min_frames 2" in err and "(128 of video)" in out
+    code, fewer, err = ran(capsys, "data", "check", *data, "--video.max-frames", 8)
+    assert code == 0 and "max_frames" not in err and fewer != out, "what the command line says goes first"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from videochat_r1.commands.display import print_json
+from videochat_r1.commands.display import print_json, say
 from videochat_r1.commands.options import Command, Given, option
 from videochat_r1.commands.sources import SourceOptions
 from videochat_r1.errors import DataError, EnvironmentFault
@@ -24,9 +24,9 @@ class Check(SourceOptions):
 
     train: str = option("", "also tell what this training file of the same data set shares with it", "FILE")
     prompts: bool = option(False, "write every prompt and count its tokens")
-    policy: str = option("Qwen/Qwen2.5-VL-7B-Instruct", "--prompts: whose prompts", "DIR_OR_NAME")
+    policy: str = option("Qwen/Qwen2.5-VL-7B-Instruct", "--prompts: whose; a folder, a name, or small", "DIR_OR_NAME")
     tokenizer: str = option("", "--prompts: a folder with the tokenizer.json of a released model", "DIR")
-    thinking: bool = option(False, "--prompts: ask for a <think> block")
+    thinking: bool = option(False, "--prompts: ask for a <think> block; a run's recipe says this, order and video where nothing is given")
     order: Literal["text_first", "video_first"] = option("text_first", "--prompts: what stands first in the message")
     video: VideoConfig = option(VideoConfig, "how clips are planned")
     json_: bool = option(False, "print one JSON object")
@@ -72,12 +72,19 @@ def _lenient(source: Any) -> Any:
 
 def _walk(options: Check, samples: Any) -> PromptCounts:
     from videochat_r1.commands.prompt_walk import processing_of, walk
+    from videochat_r1.evaluation.manner import manner_of, told, with_manner
+    from videochat_r1.rollout.base import RolloutConfig
 
-    processing = processing_of(options.policy, options.tokenizer)
+    manner = manner_of(options.policy)
+    asking = Asking(**{name: getattr(options, name) for name in ("thinking", "order") if name in options.model_fields_set})
+    if line := told(manner, {"video": options.video, "asking": asking, "rollout": RolloutConfig()}):
+        say(line)
+    processing = processing_of(manner.path, options.tokenizer)
     if processing is None:
         mend = "Give --tokenizer DIR with its tokenizer.json, or --policy DIR."
         raise EnvironmentFault(f"No tokenizer of {options.policy} is at hand.", mend)
-    return walk(processing, samples, options.video, Asking(thinking=options.thinking, order=options.order))
+    video = with_manner(options.video, manner.sections.get("video", {}))
+    return walk(processing, samples, video, with_manner(asking, manner.sections.get("asking", {})))
 
 
 COMMAND = Command(Check, run)

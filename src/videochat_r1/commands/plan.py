@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from videochat_r1.commands.display import print_json, print_table
 from videochat_r1.commands.dry_run import load_of, most_video_tokens, run_memory, size_text
 from videochat_r1.commands.options import Command, Given, Options, argument, option
+from videochat_r1.commands.prompt_walk import known_models
 from videochat_r1.config import Recipe, read_recipe
 from videochat_r1.errors import UsageError
 from videochat_r1.policy.cost import CARDS, EFFICIENCIES, Card, Load, Phase, compared, pieces, seconds_of_step
@@ -93,9 +94,7 @@ def configuration(path: str) -> dict[str, Any]:
             return CONFIGS[path]
         file = _cached_config(path)
     if file is None or not Path(file).is_file():
-        raise UsageError(
-            f"{path!r} is no folder with a config.json, not in the local cache, and no released model.", did_you_mean(path, CONFIGS)
-        )
+        raise UsageError(f"{path!r} is no folder with a config.json, not in the local cache, and no released model.", known_models(path))
     config = _json_of(Path(file))
     try:
         sizes_of(config)

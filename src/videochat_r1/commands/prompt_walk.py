@@ -124,7 +124,6 @@ def processing_of(path: str, tokenizer: str) -> Processing | None:
     Raises UsageError for a model that is none of these."""
     from videochat_r1.policy.processing import load_processing
     from videochat_r1.policy.released import CONFIGS, released_processing
-    from videochat_r1.spelling import did_you_mean
 
     if Path(path).expanduser().is_dir():
         if tokenizer:
@@ -135,8 +134,18 @@ def processing_of(path: str, tokenizer: str) -> Processing | None:
     if cached := _cached(path):
         return load_processing(cached)
     if path not in CONFIGS:
-        raise UsageError(f"{path!r} is no folder here, not in the local cache, and no released model.", did_you_mean(path, CONFIGS))
+        raise UsageError(f"{path!r} is no folder here, not in the local cache, and no released model.", known_models(path))
     return None
+
+
+def known_models(path: str) -> str:
+    """A sentence about the models that may have been meant: folders beside it, the built-in one, or the released ones."""
+    from videochat_r1.policy.config import SMALL
+    from videochat_r1.policy.processing import nearest_model
+    from videochat_r1.policy.released import CONFIGS
+    from videochat_r1.spelling import did_you_mean
+
+    return nearest_model(Path(path).expanduser()) or did_you_mean(path, [SMALL, *CONFIGS])
 
 
 def _cached(name: str) -> str:

@@ -129,7 +129,7 @@ def model_folder(path: str, *, weights: bool = False) -> Path:
         return folder
     if not HUB_NAME.fullmatch(path) or folder.exists():
         mend = "Give a folder with config.json, or a name on the Hugging Face hub such as Qwen/Qwen2.5-VL-3B-Instruct."
-        raise UsageError(f"No model folder at {path!r}.", _beside(folder) or mend)
+        raise UsageError(f"No model folder at {path!r}.", nearest_model(folder) or mend)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -141,7 +141,7 @@ def model_folder(path: str, *, weights: bool = False) -> Path:
         pass
     if folder.parent.is_dir():
         mend = f"{folder.parent} is a folder here; for a model of that name on the hub start where there is none."
-        raise UsageError(f"No model folder at {path!r}.", _beside(folder) or mend)
+        raise UsageError(f"No model folder at {path!r}.", nearest_model(folder) or mend)
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
         mend = f"Download it where there is a network (hf download {path}), or unset HF_HUB_OFFLINE."
         raise EnvironmentFault(f"{path} is no folder here, not whole in the local cache, and HF_HUB_OFFLINE is set.", mend)
@@ -153,7 +153,7 @@ def model_folder(path: str, *, weights: bool = False) -> Path:
         ) from fault
 
 
-def _beside(folder: Path) -> str:
+def nearest_model(folder: Path) -> str:
     """A sentence that names the folders beside it, or the shipped model, where a slip of the fingers makes one of them of it; else ""."""
     try:
         names = [entry.name for entry in folder.parent.iterdir() if entry.is_dir()]
