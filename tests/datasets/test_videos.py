@@ -9,6 +9,7 @@ from tests.datasets.files import captions, questions, source, write_json
 
 from videochat_r1.datasets.base import check, convert, overlap, read_samples
 from videochat_r1.datasets.base.rows import write_rows
+from videochat_r1.datasets.base.videos import likely_causes
 from videochat_r1.errors import DataError, EnvironmentFault
 
 
@@ -74,6 +75,17 @@ def test_a_folder_of_videos_that_is_not_there_and_the_one_that_was_meant(tmp_pat
     assert told(tmp_path / "flims") == told(tmp_path / "runs" / "films") == f"Did you mean {tmp_path / 'films'}?"
     (tmp_path / "videos").mkdir()
     assert told(tmp_path / "elsewhere") == f"Did you mean {tmp_path / 'videos'}?"
+
+
+def test_a_name_without_an_ending_is_found_where_it_lies(tmp_path):
+    """As of GOT-10k's sequences beside the films of the same scenes: video_ext would change no such name."""
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "easy-1.mp4").write_bytes(b"x")
+    missing = [str(tmp_path / "videos" / "easy-1")]
+    assert likely_causes(str(tmp_path / "videos"), missing) == {"found as .mp4 (write the ending into the annotations)": 1}
+    folder = tmp_path / "got10k" / "train"
+    (folder / "easy-1").mkdir(parents=True)
+    assert likely_causes(str(tmp_path / "videos"), missing) == {f"found under {folder} (set videos = {folder})": 1}
 
 
 def test_another_layout_than_the_annotations(tmp_path):

@@ -45,16 +45,19 @@ def likely_causes(folder: str, missing: Iterable[str]) -> dict[str, int]:
         if parent not in listed:
             listed[parent] = {Path(entry).stem.lower(): entry for entry in _names(parent)}
         other = listed[parent].get(stem.lower())
-        if other is not None:
+        has_ending = Path(name).suffix.lower() in EXTENSIONS  # only then does video_ext change it
+        if other is not None and (has_ending or Path(other).stem != stem):
             ending = Path(other).suffix
             causes[
                 f"found as {ending} (set video_ext = {ending})" if Path(other).stem == stem else "found in another case (rename the files)"
             ] += 1
             continue
         if elsewhere is None:
-            elsewhere = _below(folder) | _below(os.path.dirname(os.path.abspath(folder)), levels=2)
+            elsewhere = _below(folder) | _below(os.path.dirname(os.path.abspath(folder)), levels=3)
         found = elsewhere.get(name)
-        if found is None:
+        if found is None and other is not None:
+            causes[f"found as {Path(other).suffix} (write the ending into the annotations)"] += 1
+        elif found is None:
             causes["not found (never fetched, or taken down)"] += 1
         else:
             tail = os.path.relpath(path, folder)
