@@ -18,6 +18,7 @@ from tests.command_line import DATA, fault, ran, ran_json, tiny_recipe
 
 from videochat_r1 import cli
 from videochat_r1.cli import COMMANDS, main
+from videochat_r1.counting import counted
 from videochat_r1.errors import EnvironmentFault, NumericalStop
 from videochat_r1.world.files import write_world
 
@@ -125,6 +126,38 @@ def test_data_faults_end_with_3(capsys, tmp_path):
     assert "none.jsonl" in fault(capsys, 3, "baselines", "--dataset", "jsonl", "--annotations", tmp_path / "none.jsonl")
     (tmp_path / "bad.jsonl").write_text('{"id": "a"')
     fault(capsys, 3, "baselines", "--dataset", "jsonl", "--annotations", tmp_path / "bad.jsonl")
+
+
+@pytest.mark.parametrize("content, said", [("[]", "holds no prediction"), ("", "the file is empty")])
+def test_a_file_without_a_prediction_is_no_score(capsys, tmp_path, world, content, said):
+    (tmp_path / "p.json").write_text(content)
+    where = ("--dataset", "jsonl", "--annotations", world / "test.jsonl")
+    assert said in fault(capsys, 3, "score", tmp_path / "p.json", *where)
+
+
+def test_samples_without_a_prediction_are_told_beside_the_table(capsys, tmp_path, world):
+    first, second = [json.loads(line)["id"] for line in (world / "test.jsonl").read_text().splitlines()][:2]
+    (tmp_path / "p.jsonl").write_text(json.dumps({"id": first, "output": "x"}) + "\n")
+    code, out, err = ran(capsys, "score", tmp_path / "p.jsonl", "--dataset", "jsonl", "--annotations", world / "test.jsonl", "--limit", 2)
+    assert code == 0 and ", 1 sample\n" in out
+    assert f"Without a prediction, and counted as wrong: 1 of 2 samples, {second!r} the first." in err
+
+
+def test_a_task_without_trivial_answers_says_so(capsys, tmp_path):
+    task = tmp_path / "bare.py"
+    task.write_text(
+        "from videochat_r1.tasks.base import Task\nfrom videochat_r1.types import Reading\n"
+        "TASK = Task(ask=lambda s, a: 'How many?', read=lambda t, s, a: Reading(answer=None, reason='none', format_ok=True), "
+        "write=lambda a, b: '', rewards={'format': lambda r, s, a: 1.0}, metrics={'all': lambda r, s: (1.0, 1.0)})\n"
+    )
+    (tmp_path / "one.jsonl").write_text('{"id": "a", "task": "video_qa", "video": "a.mp4", "question": "q", "answer": {"label": "3"}}\n')
+    code, out, err = ran(capsys, "baselines", "--dataset", "jsonl", "--annotations", tmp_path / "one.jsonl", "--task", task)
+    assert code == 0 and "1 sample: the task has no trivial answers" in out and "---" not in out, err
+
+
+def test_one_is_not_told_as_many():
+    assert [counted(count, "row") for count in (0, 1, 2, 1024)] == ["0 rows", "1 row", "2 rows", "1,024 rows"]
+    assert [counted(count, "box", "boxes") for count in (1, 3)] == ["1 box", "3 boxes"]
 
 
 def test_a_place_that_cannot_be_written_ends_with_4(capsys, tmp_path, world):

@@ -31,7 +31,7 @@ B3, B7 = "Qwen/Qwen2.5-VL-3B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct"
 RESULTS = Path(__file__).parents[1] / "benchmarks/results"
 SLOW_COPIES = {
     "step-7b": ["7b: P 3,756, C 256, G 8, 4 prompts: vision"],
-    "step-3b-1k": ["3b: P 3,756, C 1,024, G 8, 1 prompts: vision"],
+    "step-3b-1k": ["3b: P 3,756, C 1,024, G 8, 1 prompt: vision"],
 }
 ADAPTER = "lora_rank = 64\ngradient_checkpointing = true"
 
@@ -220,7 +220,7 @@ def test_what_a_benchmark_measured_stands_beside_the_plan(plan, tmp_path):
     policy = beside["rows"]["policy"]
     assert policy["measured"] == 1.2 and policy["percent"] == pytest.approx(100 * (policy["planned"] / 1.2 - 1))
     assert policy["planned"] == pytest.approx(3 * 84.0e12 / (EFFICIENCIES["policy"].share * 700e12), rel=0.01)
-    assert "7b: P 3,756, C 256, G 8, 1 prompts, at 700.00 TFLOP/s" in plan("--measured", str(file)).out
+    assert "7b: P 3,756, C 256, G 8, 1 prompt, at 700.00 TFLOP/s" in plan("--measured", str(file)).out
     file.write_text(json.dumps({"phases": seconds, "peak_bytes": {"update": 2**35}, "P": 3756, "C": 256, "G": 8}))
     [beside] = as_object(plan("--json", "--measured", str(file)))["measured"]
     assert beside["rows"]["peak GiB"]["measured"] == 32.0

@@ -135,7 +135,7 @@ def test_overlap_by_id_by_name_and_by_content(tmp_path):
     found = overlap(train, test, by_content=True)
     assert found.contents == ((str(tmp_path / "train/A.mp4"), str(tmp_path / "test/D.mp4")),)
     with pytest.raises(
-        DataError, match=r"train\.json and test\.json share 2 sample ids, 1 videos, 1 videos under other names; the first: B/0"
+        DataError, match=r"train\.json and test\.json share 2 sample ids, 1 video, 1 video under another name; the first: B/0"
     ):
         found.stop("train.json", "test.json")
     alone = overlap(train[:2], test[2:4], by_content=False)

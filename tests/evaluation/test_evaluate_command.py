@@ -168,8 +168,8 @@ def test_report_and_compare_read_what_evaluate_wrote(place, whole, tmp_path, cap
 OTHERS = {
     "another model": (("--policy", "other"), "policy: "),
     "asked otherwise": (("--rollout.max-tokens", 5), "rollout.max_tokens: 6 -> 5"),
-    "fewer samples": (("--limit", 2), "are not asked now"),
-    "other samples": (("--annotations", "train.jsonl"), "are not asked now"),
+    "fewer samples": (("--limit", 2), "of its"),
+    "other samples": (("--annotations", "train.jsonl"), "of its"),
 }
 
 

@@ -7,6 +7,7 @@ from typing import TextIO
 from videochat_r1.commands.display import figures_table, print_json
 from videochat_r1.commands.options import Command, Given, option, seed_option
 from videochat_r1.commands.sources import SourceOptions
+from videochat_r1.counting import counted
 
 
 class Baselines(SourceOptions):
@@ -32,7 +33,10 @@ def run(options: Baselines, out: TextIO, fields: Given) -> int:
     spans = constants(samples, train)
     for task, by_name in found.items():
         count = sum(sample.task == task for sample in samples)
-        figures_table(f"{task}, {count:,} samples", by_name, out)
+        if not by_name:
+            out.write(f"{task}, {counted(count, 'sample')}: the task has no trivial answers to score.\n")
+            continue
+        figures_table(f"{task}, {counted(count, 'sample')}", by_name, out)
         if task in spans:
             fitted = "fitted with --train" if train else "as it was fitted on the task's first data set; --train fits anew"
             start, end = spans[task]

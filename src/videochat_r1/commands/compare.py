@@ -10,6 +10,7 @@ from videochat_r1.commands.display import print_json, print_table, say
 from videochat_r1.commands.judging import JUDGE, judge_of
 from videochat_r1.commands.options import Command, Given, argument, option, seed_option
 from videochat_r1.commands.sources import SourceOptions
+from videochat_r1.counting import counted
 from videochat_r1.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def show(found: dict[str, dict[str, Any]], names: tuple[str, str], out: TextIO) 
             interval = "[{:+.1f}, {:+.1f}]".format(*one["difference_ci95"]) if "difference_ci95" in one else ""
             discordant = f"{_p(one['p_mcnemar'])} ({one['only_a']} : {one['only_b']})" if "p_mcnemar" in one else ""
             rows.append([metric, f"{one['a']:.1f}", f"{one['b']:.1f}", f"{one['difference']:+.1f}", interval, _p(one["p"]), discordant])
-        print_table(f"{task}, {compared['n']:,} samples of {compared['videos']:,} videos", rows, out)
+        print_table(f"{task}, {counted(compared['n'], 'sample')} of {counted(compared['videos'], 'video')}", rows, out)
 
 
 def _p(value: float) -> str:

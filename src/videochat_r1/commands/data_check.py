@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from videochat_r1.commands.display import print_json, say
 from videochat_r1.commands.options import Command, Given, option
 from videochat_r1.commands.sources import SourceOptions
+from videochat_r1.counting import counted
 from videochat_r1.errors import DataError, EnvironmentFault
 from videochat_r1.tasks.base import Asking
 from videochat_r1.video.sampling import VideoConfig
@@ -47,7 +48,7 @@ def run(options: Check, out: TextIO, fields: Given) -> int:
         train = read_samples(options.training_source(options.train)).samples
         shared = overlap(train, read_samples(_lenient(source)).samples)
         found["overlap"] = {"ids": len(shared.ids), "videos": len(shared.videos)}
-        lines.append(f"  shared with {options.train}: {len(shared.ids):,} sample ids, {len(shared.videos):,} videos")
+        lines.append(f"  shared with {options.train}: {counted(len(shared.ids), 'sample id')}, {counted(len(shared.videos), 'video')}")
         is_clean = is_clean and not shared
     if options.prompts:
         counts = _walk(options, read_samples(_lenient(source)).samples)

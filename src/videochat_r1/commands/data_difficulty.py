@@ -9,6 +9,7 @@ from videochat_r1.commands.display import print_json, print_table, say
 from videochat_r1.commands.options import Command, Given, option, seed_option
 from videochat_r1.commands.policies import PolicyOptions
 from videochat_r1.commands.sources import SourceOptions, none_usable
+from videochat_r1.counting import counted
 from videochat_r1.errors import Interrupted
 from videochat_r1.rollout.base import RolloutConfig
 
@@ -52,7 +53,7 @@ def run(options: Difficulty, out: TextIO, fields: Given) -> int:
     if all(row["fault"] for row in rows):
         raise none_usable(loaded.samples, [row["fault"] for row in rows])
     found = summary(rows)
-    say(f"{len(rows):,} samples in {options.out}.")
+    say(f"{counted(len(rows), 'sample')} in {options.out}.")
     if options.json_:
         print_json({"file": options.out, "group_size": options.group_size, "tasks": found}, out)
     else:
@@ -109,7 +110,8 @@ def print_summary(found: dict[str, dict[str, Any]], group_size: int, out: TextIO
     print_table(f"groups of {group_size}", rows, out)
     lost = {task: figures for task, figures in found.items() if figures["unreadable"] or figures["unscorable"]}
     for task, figures in lost.items():
-        out.write(f"  {task}: {figures['unreadable']:,} videos not readable, {figures['unscorable']:,} completions without a score\n")
+        unreadable, unscorable = counted(figures["unreadable"], "video"), counted(figures["unscorable"], "completion")
+        out.write(f"  {task}: {unreadable} not readable, {unscorable} without a score\n")
 
 
 def bars(counts: list[int]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from videochat_r1.commands.display import say
 from videochat_r1.commands.prompt_walk import Planner, PromptCounts, processing_of, walk
 from videochat_r1.config import Recipe, recipe_toml
+from videochat_r1.counting import counted
 from videochat_r1.errors import DataError, UserFault, VideoError
 from videochat_r1.policy.released import CONFIGS
 
@@ -57,17 +58,18 @@ def dry_run(recipe: Recipe, tokenizer: str, out: TextIO) -> int:
     longest = counts.most + recipe.rollout.max_tokens
     if counts.prompts and longest > positions:
         out.write(f"The longest prompt and rollout.max_tokens are {longest:,} tokens, and the model takes {positions:,}.\n")
-    counted = _counted(recipe, processing, config, tested)
+    of_tests = _counted(recipe, processing, config, tested)
     if tested:
-        out.write(f"test: {counted.line()}\n")
+        out.write(f"test: {of_tests.line()}\n")
     sizes = sizes_of(config)
     parts = run_memory(recipe, sizes, load_of(recipe, counts.most, counts.most_video))
     _print_memory(parts, sizes.total, out)
     if steps:
-        out.write(f"\n{steps:,} steps of {recipe.train.prompts_per_step} prompts x {recipe.grpo.group_size} completions.\n")
+        prompts = counted(recipe.train.prompts_per_step, "prompt")
+        out.write(f"\n{counted(steps, 'step')} of {prompts} x {recipe.grpo.group_size} completions.\n")
     out.write("A dry run: no weights were loaded, nothing was written.\n")
     require_sound_test(recipe, [samples], tested)
-    for stopped in (counted.stopped, counts.stopped):  # a run asks the test sets first
+    for stopped in (of_tests.stopped, counts.stopped):  # a run asks the test sets first
         if stopped is not None:
             raise stopped
     return 0
@@ -108,8 +110,8 @@ def _print_samples(recipe: Recipe, sources: Sequence[Source], tests: Sequence[So
         tasks = Counter(sample.task for sample in source.loaded.samples)
         defects = source.loaded.defects
         found = ", ".join(f"{code} x {count:,} ({defects.actions[code]})" for code, count in defects.counts.items())
-        counted = ", ".join(f"{task} {count:,}" for task, count in tasks.items())
-        out.write(f"{source.title}: {counted}; defects: {found or 'none'}\n")
+        by_task = ", ".join(f"{task} {count:,}" for task, count in tasks.items())
+        out.write(f"{source.title}: {by_task}; defects: {found or 'none'}\n")
         if source.fault:
             out.write(f"  {source.fault}\n")
     read = [(source.loaded.samples, each.weight) for source, each in zip(sources, recipe.data, strict=True) if source.loaded]
@@ -132,7 +134,7 @@ def _print_prompt(
     if not samples:
         counts = PromptCounts()
         counts.most = counts.most_video = most_video_tokens(recipe, config)
-        out.write(f"\n# tokens\nNo sample was read. A video takes {counts.most_video:,} tokens at most.\n")
+        out.write(f"\n# tokens\nNo sample was read. A video takes {counted(counts.most_video, 'token')} at most.\n")
         return counts
     out.write("\n# tokens\n")
     counts = _counted(recipe, processing, config, samples)

@@ -13,6 +13,7 @@ from videochat_r1.commands.judging import JUDGE, judge_of, told
 from videochat_r1.commands.options import Command, Given, option, seed_option
 from videochat_r1.commands.policies import Greedy, PolicyOptions
 from videochat_r1.commands.sources import SourceOptions, none_usable
+from videochat_r1.counting import counted
 from videochat_r1.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def _answers_of(model: str, path: str, options: Evaluate, samples: list[Sample],
         except KeyboardInterrupt:
             if not options.out:
                 raise
-            what = f"Stopped after {done:,} of {len(samples):,} answers{' of the base' if model == 'base' else ''}{share}."
+            what = f"Stopped after {done:,} of {counted(len(samples), 'answer')}{' of the base' if model == 'base' else ''}{share}."
             raise Interrupted(what, "The same command goes on from there.") from None
     return found, loader
 
@@ -259,7 +260,7 @@ def _show(options: Evaluate, record: Record, out: TextIO) -> None:
         return
     for task, figures in found.items():
         base = {"base": record.results["base"][task]} if "base" in record.results else {}
-        figures_table(f"{task}, {figures['n']:,} samples", {"policy": figures, **base, **trivial[task]}, out)
+        figures_table(f"{task}, {counted(figures['n'], 'sample')}", {"policy": figures, **base, **trivial[task]}, out)
         own = [one for one in record.published if one.metric in figures]
         if own:
             out.write("  published, not measured here (whole data set):\n")

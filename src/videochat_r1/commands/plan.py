@@ -16,6 +16,7 @@ from videochat_r1.commands.dry_run import load_of, most_video_tokens, run_memory
 from videochat_r1.commands.options import Command, Given, Options, argument, option
 from videochat_r1.commands.prompt_walk import known_models
 from videochat_r1.config import Recipe, read_recipe
+from videochat_r1.counting import counted
 from videochat_r1.errors import UsageError
 from videochat_r1.policy.cost import CARDS, EFFICIENCIES, Card, Load, Phase, compared, pieces, seconds_of_step
 from videochat_r1.policy.memory import Part, Sizes, peak, peaks, sizes_of, trained_parameters
@@ -292,7 +293,7 @@ def _beside(recipe: Recipe, plan: Plans, card: Card, step: Measured) -> Beside:
         rows.append(("step", sum(ours for _, ours, _ in rows), sum(theirs for _, _, theirs in rows)))
     if step.peak_gib:
         rows.append(("peak GiB", peak(as_run.parts, allocated=True) / 2**30, step.peak_gib))
-    at = f"P {load.prompt_tokens:,}, C {load.completion_tokens:,}, G {load.group_size}, {load.prompts} prompts"
+    at = f"P {load.prompt_tokens:,}, C {load.completion_tokens:,}, G {load.group_size}, {counted(load.prompts, 'prompt')}"
     return Beside(f"{step.geometry}: {at}, at {card.tflops:,.2f} TFLOP/s and {card.gbps:,.1f} GB/s", rows)
 
 
@@ -338,7 +339,7 @@ def _print(name: str, plan: Plans, changes: list[str], beside: Sequence[Beside],
     how = f"LoRA of rank {policy.lora_rank}" if policy.lora_rank else "all of the language model trained"
     out.write(f"# {name} on {card.name}: {card.memory_gib:g} GiB, {card.tflops:,.0f} TFLOP/s, {card.gbps:,.0f} GB/s\n")
     out.write(f"{policy.path}: {plan.sizes.total / 1e9:.2f} G parameters, {how}{', and the tower' if policy.train_vision else ''}\n")
-    out.write(f"a step: {load.prompts} prompts of {load.prompt_tokens:,} tokens ({load.video_tokens:,} of video), ")
+    out.write(f"a step: {counted(load.prompts, 'prompt')} of {load.prompt_tokens:,} tokens ({load.video_tokens:,} of video), ")
     out.write(f"{load.group_size} completions of {load.completion_tokens:,}\n\n# memory\n")
     for part in plan.parts:
         out.write(f"{part.name:<19} {size_text(part.size):>10}   {part.formula}\n")

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videochat_r1.counting import counted
 from videochat_r1.errors import DataError, UsageError, VideoError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class PromptCounts:
         refused = f"{len(self.refused):,} cannot be made, the first: {self.refused[0]}" if self.refused else ""
         if not self.prompts:
             return f"no prompt; {refused}" if refused else "no prompt"
-        said = f"{self.prompts:,} prompts of {self.tokens / self.prompts:,.0f} tokens on average, {self.most:,} at most"
+        said = f"{counted(self.prompts, 'prompt')} of {self.tokens / self.prompts:,.0f} tokens on average, {self.most:,} at most"
         said += f" ({self.most_video:,} of video)"
         absent = f"; {self.assumed:,} of them planned from the annotated duration, their video is not there" if self.assumed else ""
         return said + absent + (f"; {refused}" if refused else "")

@@ -9,6 +9,7 @@ from videochat_r1.commands.display import figures_table, print_json, say
 from videochat_r1.commands.judging import JUDGE, judge_of, told
 from videochat_r1.commands.options import Command, Given, argument, option, seed_option
 from videochat_r1.commands.sources import SourceOptions
+from videochat_r1.counting import counted
 
 
 class Score(SourceOptions):
@@ -41,11 +42,15 @@ def run(options: Score, out: TextIO, fields: Given) -> int:
         return code
     for task, figures in found.by_task.items():
         columns: dict[str, dict[str, Any]] = {"predictions": figures}
-        figures_table(f"{task}, {figures['n']:,} samples", columns, out)
+        figures_table(f"{task}, {counted(figures['n'], 'sample')}", columns, out)
         if found.reasons[task]:
             out.write(f"  no answer: {', '.join(f'{reason} x {count:,}' for reason, count in found.reasons[task].items())}\n")
     if found.unknown:
-        say(f"{len(found.unknown):,} predictions have an id that no sample has, the first {found.unknown[0]!r}.")
+        say(f"{counted(len(found.unknown), 'id')} of predictions that no sample has, the first {found.unknown[0]!r}.")
+    if found.missing:
+        total = sum(figures["n"] for figures in found.by_task.values())
+        lost = f"{len(found.missing):,} of {counted(total, 'sample')}, {found.missing[0]!r} the first"
+        say(f"Without a prediction, and counted as wrong: {lost}.")
     return code
 
 

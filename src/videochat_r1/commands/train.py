@@ -11,6 +11,7 @@ from videochat_r1.commands.display import say
 from videochat_r1.commands.options import Command, Given, Options, argument, option
 from videochat_r1.commands.quiet import quiet_libraries
 from videochat_r1.config import Recipe, read_recipe, recipe_toml
+from videochat_r1.counting import counted
 from videochat_r1.errors import Interrupted, UsageError
 from videochat_r1.runs import answers, ended_by_signals, load, run_steps
 from videochat_r1.spelling import near
@@ -88,7 +89,7 @@ def _train(recipe: Recipe, folder: RunFolder, title: str, recipe_file: str, *, a
     if test:
         answered["base"] = _base_answers(recipe, folder, policy, engine, loader, test, again=changed)
     outcome = run_steps(recipe, folder, policy, engine, loader, data, anyway)
-    say(f"Trained {outcome.step:,} steps ({outcome.reason}); the policy is in {folder.path / 'policy'}.")
+    say(f"Trained {counted(outcome.step, 'step')} ({outcome.reason}); the policy is in {folder.path / 'policy'}.")
     if loader.quarantine.faults:
         loader.quarantine.write(str(folder.path / "quarantine.jsonl"))
         say(f"Videos that could not be used: {_counted(loader.quarantine.counts())}; listed in {folder.path / 'quarantine.jsonl'}.")
@@ -115,7 +116,8 @@ def _require_same_run(recipe: Recipe, folder: RunFolder, anyway: bool) -> bool:
     learned = [change for change in changes if change.on_resume != "free" and change.field.startswith(("train.", "grpo.", "rollout."))]
     if learned and 0 < recipe.train.steps <= done:
         shown = ", ".join(map(str, learned))
-        what = f"The run has taken {done:,} steps: with train.steps = {recipe.train.steps} what has changed would change nothing ({shown})."
+        taken = f"The run has taken {counted(done, 'step')}"
+        what = f"{taken}: with train.steps = {recipe.train.steps} what has changed would change nothing ({shown})."
         raise UsageError(what, f"Set train.steps above {done}, or go on with the recipe as it was.")
     return any(change.on_resume == "refused" for change in changes)
 
@@ -151,8 +153,8 @@ def defects_line(report: DefectReport) -> str:
     """What is wrong with a data set, in one line; "" where nothing is."""
     parts = [f"{code} x {count:,} ({report.actions[code]})" for code, count in report.counts.most_common()]
     if report.missing:
-        parts.append(f"video_missing x {len(report.missing):,} ({report.missing_rows:,} rows {report.missing_fate})")
-    return f"{report.file}: {report.samples:,} of {report.rows:,} rows used; {', '.join(parts)}" if parts else ""
+        parts.append(f"video_missing x {len(report.missing):,} ({counted(report.missing_rows, 'row')} {report.missing_fate})")
+    return f"{report.file}: {report.samples:,} of {counted(report.rows, 'row')} used; {', '.join(parts)}" if parts else ""
 
 
 def require_sound_test(recipe: Recipe, data: Sequence[Sequence[Sample]], test: Sequence[Sample]) -> None:
@@ -167,7 +169,7 @@ def require_sound_test(recipe: Recipe, data: Sequence[Sequence[Sample]], test: S
     if not recipe.train.allow_overlap:
         train, tested = (", ".join(dict.fromkeys(source.annotations for source in sources)) for sources in (recipe.data, recipe.test))
         shared.stop(train, tested, mend="If they are different videos of the same name, or it is meant: train.allow_overlap = true.")
-    common = f"{len(shared.ids):,} sample ids and {len(shared.videos) + len(shared.contents):,} videos"
+    common = f"{counted(len(shared.ids), 'sample id')} and {counted(len(shared.videos) + len(shared.contents), 'video')}"
     say(f"The test sets share {common} with the training sets: their figures say little.")
 
 
@@ -197,6 +199,7 @@ def _report(
     from videochat_r1.evaluation.run_report import assemble_report
 
     trained_on = [sample for samples in data for sample in samples]
+    learned = f"{counted(outcome.step, 'step')} on {counted(len(trained_on), 'sample')}"
     report = assemble_report(
         title,
         test,
@@ -205,7 +208,7 @@ def _report(
         loader=loader,
         metrics=folder.path / "metrics.jsonl",
         seconds=outcome.seconds,
-        notes=(f"{outcome.step:,} steps on {len(trained_on):,} samples, from {recipe.policy.path}; {len(test):,} test samples, greedy.",),
+        notes=(f"{learned}, from {recipe.policy.path}; {counted(len(test), 'test sample')}, greedy.",),
         commands=(f"videochat-r1 train {recipe_file}",),
     )
     write_report(folder.path, report)

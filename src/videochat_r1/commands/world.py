@@ -8,6 +8,7 @@ from typing import TextIO
 
 from videochat_r1.commands.display import print_json
 from videochat_r1.commands.options import Command, Given, Options, option, seed_option
+from videochat_r1.counting import counted
 from videochat_r1.errors import EnvironmentFault, UsageError
 from videochat_r1.spelling import did_you_mean
 
@@ -43,7 +44,7 @@ def run(options: World, out: TextIO, fields: Given) -> int:
         print_json({"videos": str(world.videos), "samples": samples, "annotations": files}, out)
         return 0
     videos = {sample.video for found in world.samples.values() for sample in found}
-    out.write(f"{world.videos}: {len(videos):,} videos; samples: {samples}\n")
+    out.write(f"{world.videos}: {counted(len(videos), 'video')}; samples: {samples}\n")
     for name, splits in files.items():
         out.write(f"  {name:<22} {'   '.join(splits.values())}\n")
     return 0

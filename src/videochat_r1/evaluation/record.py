@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videochat_r1.counting import counted
 from videochat_r1.errors import DataError, UsageError
 from videochat_r1.evaluation.answers_file import content_of, read_answers, write_predictions, write_scores
 from videochat_r1.evaluation.published import Published
@@ -84,9 +85,8 @@ def require_same_evaluation(folder: Path, options: Mapping[str, Any], sections: 
     kept = _asked_before(folder)
     asked = {(sample.id, content_of(sample)) for sample in samples}
     if lost := len(kept - asked):
-        raise UsageError(
-            f"{what}: {lost:,} of its {len(kept):,} samples, of {found['source'].get('annotations')}, are not asked now.", mend
-        )
+        those = f"{lost:,} of its {counted(len(kept), 'sample')}"
+        raise UsageError(f"{what}: without {those}, from {found['source'].get('annotations')}.", mend)
 
 
 def _asked_before(folder: Path) -> set[tuple[str, str]]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videochat_r1.counting import counted
 from videochat_r1.errors import VideoError
 from videochat_r1.evaluation.content import Report
 from videochat_r1.evaluation.examples import Example, ModelAnswer, choose_examples
@@ -123,7 +124,7 @@ def _evaluation_notes(options: Mapping[str, Any], compared: Mapping[str, Any]) -
         for metric, found in one["metrics"].items():
             low, high = found.get("difference_ci95", (float("nan"), float("nan")))
             said.append(f"{metric} {found['difference']:+.1f} [{low:+.1f}, {high:+.1f}], p {found['p']:.3f}")
-        notes.append(f"Policy minus base, {task}, paired over {one['videos']:,} videos: {'; '.join(said)}.")
+        notes.append(f"Policy minus base, {task}, paired over {counted(one['videos'], 'video')}: {'; '.join(said)}.")
     return notes
 
 

@@ -36,7 +36,8 @@ class Score:
 
 
 def read_predictions(path: Path) -> dict[str, str]:
-    """{sample id: raw text}. Raises DataError, with the line, for a file or row that cannot be used, and for an id that stands twice."""
+    """{sample id: raw text}. Raises DataError, with the line, for a file or row that cannot be used, for an id that stands twice, and for
+    a file without a row."""
     outputs: dict[str, str] = {}
     for item in read_items(path, "list"):
         row = item.value
@@ -49,6 +50,8 @@ def read_predictions(path: Path) -> dict[str, str]:
                 f"{path}:{item.line}: the id {printable(row['id'])!r} stands in an earlier row.", "Keep one prediction a sample."
             )
         outputs[row["id"]] = row["output"]
+    if not outputs:
+        raise DataError(f"{path} holds no prediction.", 'Write a row {"id": text, "output": text} for each sample that was answered.')
     return outputs
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from videochat_r1.counting import counted
 from videochat_r1.errors import DataError
 
 Action = Literal["keep", "clip", "swap", "drop", "refuse"]
@@ -167,13 +168,15 @@ class DefectReport:
 
     def lines(self) -> list[str]:
         """The report in words, a line for each kind and each example."""
-        found = [f"{self.file}: {self.rows:,} rows, {self.samples:,} samples of {self.videos:,} videos kept, {self.dropped:,} rows dropped"]
+        kept = f"{counted(self.samples, 'sample')} of {counted(self.videos, 'video')} kept"
+        found = [f"{self.file}: {counted(self.rows, 'row')}, {kept}, {counted(self.dropped, 'row')} dropped"]
         for code, count in self.counts.most_common():
             found.append(f"  {code} x {count:,} ({self.actions[code]}): {KINDS[code].what}")
             found += [f"    {self.place(example)}: {example.detail}" for example in self.examples[code]]
         if self.missing:
             first = ", ".join(map(printable, self.missing[:5]))
-            found.append(f"  video_missing x {len(self.missing):,}, {self.missing_rows:,} rows {self.missing_fate}; the first: {first}")
+            fate = f"{counted(self.missing_rows, 'row')} {self.missing_fate}"
+            found.append(f"  video_missing x {len(self.missing):,}, {fate}; the first: {first}")
             found += [f"    {count:,}: {cause}" for cause, count in self.missing_causes.items()]
         if self.clean:
             found.append("  no defect found")

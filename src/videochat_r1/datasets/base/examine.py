@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, Literal
 
 from videochat_r1 import plugins
+from videochat_r1.counting import counted
 from videochat_r1.datasets.base.defects import Action, printable
 from videochat_r1.rewards.choices import LETTERS, plain
 from videochat_r1.rewards.numbers import LARGEST
@@ -230,7 +231,7 @@ class _Examiner:
         if not value and needed:
             self.note("spans_none", "there is no span")
         if len(value) > 1 and one:
-            self.note("spans_several", f"{len(value)} spans where one is due")
+            self.note("spans_several", f"{counted(len(value), 'span')} where one is due")
         spans = []
         for pair in value:
             if not isinstance(pair, (list, tuple)) or len(pair) != 2:
@@ -277,7 +278,7 @@ class _Examiner:
         if len(value) < 2:
             self.note("boxes_few", f"boxes: {len(value)}")
         elif due and len(value) != due:
-            self.note("boxes_count", f"{len(value)} boxes where {due} are due")
+            self.note("boxes_count", f"{counted(len(value), 'box', 'boxes')} where {due} are due")
         boxes = []
         for corners in value:
             if not isinstance(corners, (list, tuple)) or len(corners) != 4:
@@ -325,7 +326,7 @@ class _Examiner:
         if not rising or (seconds and seconds[0] < 0.0):
             self.note("box_times", f"the boxes' seconds do not rise from 0 on: {printable(list(seconds), 80)}")
         elif boxes is not None and len(seconds) != len(boxes):
-            self.note("box_times", f"{len(seconds)} seconds for {len(boxes)} boxes")
+            self.note("box_times", f"{counted(len(seconds), 'second')} for {counted(len(boxes), 'box', 'boxes')}")
         return seconds
 
     # choices and labels --------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from videochat_r1.counting import counted
 from videochat_r1.datasets.base.defects import printable
 from videochat_r1.errors import DataError
 from videochat_r1.types import Sample
@@ -31,7 +32,8 @@ class Overlap:
         """Raises DataError, naming both files, where anything is shared. mend: what else a user may do."""
         if not self:
             return
-        parts = [f"{len(self.ids):,} sample ids", f"{len(self.videos):,} videos", f"{len(self.contents):,} videos under other names"]
+        parts = [counted(len(self.ids), "sample id"), counted(len(self.videos), "video")]
+        parts += [f"{counted(len(self.contents), 'video')} under {'another name' if len(self.contents) == 1 else 'other names'}"]
         first = printable(next(iter((*self.ids, *self.videos, *(pair[0] for pair in self.contents)))))
         what = f"{train} and {test} share {', '.join(part for part in parts if not part.startswith('0 '))}; the first: {first}."
         advice = "Figures on data that were trained on say nothing: take a test set that shares no video with the training set."

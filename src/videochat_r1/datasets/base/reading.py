@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from videochat_r1 import plugins
+from videochat_r1.counting import counted
 from videochat_r1.datasets.base.defects import Defect, DefectReport
 from videochat_r1.datasets.base.difficulty import chosen
 from videochat_r1.datasets.base.examine import Row, examine
@@ -40,7 +41,7 @@ def read_samples(source: DataSource, *, keeps_missing: bool = False) -> Loaded:
     _stop_if_missing(source, report)
     if not loaded.samples:
         mend = report.hint or "`videochat-r1 data check` tells why."
-        raise DataError(f"{source.annotations}: no sample is left of {report.rows:,} rows.", mend)
+        raise DataError(f"{source.annotations}: no sample is left of {counted(report.rows, 'row')}.", mend)
     if source.difficulty:
         kept = chosen(loaded.samples, source)
         return Loaded(kept.samples, report, f"{kept.line(source)}.")
