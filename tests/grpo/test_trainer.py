@@ -251,7 +251,7 @@ def test_out_of_memory_while_sampling_samples_fewer_prompts_at_once(tmp_path, ca
     trainer = run_in(tmp_path / "scarce", policy=policy, engine=Scarce(policy), train={"steps": 2})
     run_in(tmp_path / "plenty", train={"steps": 2})
     assert trainer.sampling.batch_prompts == 1
-    assert "Out of GPU memory: 1 prompts" in caplog.text
+    assert "Out of GPU memory: from now on 1 prompt at a time." in caplog.text
     texts = [[row["text"] for row in read_rows(tmp_path / name / "rollouts.jsonl")] for name in ("scarce", "plenty")]
     assert texts[0] == texts[1]
 

@@ -17,6 +17,7 @@ import tomli_w
 import torch
 from torch import Tensor
 
+from videochat_r1.counting import counted
 from videochat_r1.errors import EnvironmentFault, Interrupted, NumericalStop, UsageError
 from videochat_r1.grpo.advantage import TaskScales, advantages
 from videochat_r1.grpo.answers import gold, judged, rewards_of
@@ -248,7 +249,7 @@ class Trainer:
         if self.on_step is not None:
             self.on_step(row)
         if progress.nonfinite_in_a_row >= self.config.nonfinite_steps:
-            what = f"Loss or gradient was not finite in {progress.nonfinite_in_a_row} steps in a row; the last was step {step}."
+            what = f"Loss or gradient was not finite in {counted(progress.nonfinite_in_a_row, 'step')} in a row; the last was step {step}."
             kept = f"The batches are in {self.folder.path / 'nonfinite'}."
             raise NumericalStop(what, f"{kept} Lower train.lr, or train in float32; --resume goes on from the last checkpoint.")
 
@@ -293,7 +294,7 @@ class Trainer:
                     raise EnvironmentFault("Out of GPU memory while sampling one prompt's completions.", mend) from None
             torch.cuda.empty_cache()
             self.sampling = self.sampling.model_copy(update={"batch_prompts": max(1, self.sampling.batch_prompts // 2)})
-            NOTES.warning("Out of GPU memory: %d prompts are sampled together from now on.", self.sampling.batch_prompts)
+            NOTES.warning("Out of GPU memory: from now on %s at a time.", counted(self.sampling.batch_prompts, "prompt"))
 
     def _lesson(
         self,
@@ -351,7 +352,7 @@ class Trainer:
                 before = "There is none before it." if last is None else f"That of step {last} is untouched."
                 NOTES.warning("The checkpoint of step %d was not written: %s. %s", self.progress.step, error, before)
                 if self._failed_checkpoints >= self.config.checkpoint_failures:
-                    what = f"{self._failed_checkpoints} checkpoints in a row could not be written to {self.folder.path}: {error}"
+                    what = f"{counted(self._failed_checkpoints, 'checkpoint')} in a row could not be written to {self.folder.path}: {error}"
                     raise EnvironmentFault(what, f"Make room on the disk; {self._goes_on()}.") from None
         self._checkpoint_seconds = clock.seconds["checkpoint"]
 
