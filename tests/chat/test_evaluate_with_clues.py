@@ -2,7 +2,7 @@ import json
 
 import pytest
 from tests.chat.films import GREEDY, VIDEO, Says, choice, film, grounding, sight_of
-from tests.command_line import ran_json, saved_tiny_model
+from tests.command_line import fault, ran_json, saved_tiny_model
 
 from videochat_r1.chat.answerer import WithClues
 from videochat_r1.chat.config import CluesConfig
@@ -48,4 +48,6 @@ def test_evaluate_compares_clues_with_one_look(capsys, video, tmp_path):
     assert json.loads((tmp_path / "out" / "figures.json").read_text())["options"]["looks"]["clues"] == "rounds"
     again = ran_json(capsys, "evaluate", *given, "--clues", "rounds", "--rounds", 2, "--without-clue", "again")
     assert again["looks"] == 2 and again["mIoU"] == found["mIoU"]
+    assert "looks.clues: 'rounds' -> 'off'" in fault(capsys, 2, "evaluate", *given)
+    given[given.index("--out") + 1] = tmp_path / "one look"
     assert "looks" not in ran_json(capsys, "evaluate", *given)
