@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import errno
 import importlib.metadata
 import json
 import os
 import platform
 import shlex
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,7 +36,7 @@ def arguments(doc: str | None, name: str, *, threads: int = 2, budget_s: float =
         prog=f"python -m benchmarks.{name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=threads, help="of torch, on a CPU")
+    parser.add_argument("--threads", type=positive, default=threads, help="of torch, on a CPU")
     parser.add_argument(
         "--clock",
         choices=["wall", "processor"],
@@ -48,11 +50,17 @@ def arguments(doc: str | None, name: str, *, threads: int = 2, budget_s: float =
 
 
 def begin(chosen: argparse.Namespace) -> torch.device:
-    """Threads and seed as chosen; the device."""
+    """Threads and seed as chosen; the device. Raises SystemExit where there is no such device."""
+    try:
+        device = torch.device(chosen.device)
+    except RuntimeError:
+        raise SystemExit(f"--device: {chosen.device!r} is no device; give cpu, cuda or cuda:N.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("--device: no GPU can be used here; give --device cpu, and a small --geometry.")
     torch.set_num_threads(chosen.threads)
     Clock.on_cpu = time.process_time if chosen.clock == "processor" else time.perf_counter
     torch.manual_seed(chosen.seed)
-    return torch.device(chosen.device)
+    return device
 
 
 def listed(text: str) -> list[str]:
@@ -75,8 +83,15 @@ def among(*known: str) -> Callable[[str], list[str]]:
 
 
 def numbers(text: str) -> list[int]:
-    """A comma list of whole numbers."""
-    return [int(part) for part in listed(text)]
+    """A comma list of whole numbers above 0."""
+    return [positive(part) for part in listed(text)] or [positive(text)]
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
 
 
 # -- clocks ---------------------------------------------------------------------------------------------------------------------------
@@ -213,11 +228,18 @@ def ceilings(device: torch.device, dtype: torch.dtype) -> Row:
 
 
 class Record:
-    """What a command measured, in a JSON file that is whole after every row."""
+    """What a command measured, in a JSON file that is whole after every row. A file of an earlier run is there until the first row."""
 
     def __init__(self, name: str, chosen: argparse.Namespace, device: torch.device, label: str, settings: Mapping[str, Any]) -> None:
         self.path: Path = chosen.out or OUT / f"{name}-{label}.json"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if self.path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._draft.touch()
+            self._draft.unlink()
+        except OSError as fault:
+            raise SystemExit(f"--out: {self.path} cannot be written: {fault.strerror}.") from None
         self.began = time.perf_counter()
         self.content: dict[str, Any] = {
             "benchmark": name,
@@ -225,18 +247,23 @@ class Record:
             "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
             "card": card(device),
             "versions": versions(),
+            "commit": commit(),
             "threads": chosen.threads if device.type == "cpu" else None,
             "clock": chosen.clock if device.type == "cpu" else "device events",
             "load_average_before": load_average(),
             "settings": dict(settings),
             "rows": [],
         }
-        self.write()
+
+    @property
+    def _draft(self) -> Path:
+        return self.path.with_name(f".tmp-{self.path.name}")
 
     def note(self, **values: Any) -> None:
         """Put something beside the rows."""
         self.content.update(values)
-        self.write()
+        if self.content["rows"]:
+            self.write()
 
     def add(self, row: Row) -> None:
         """A row; said on stderr in one line."""
@@ -250,9 +277,8 @@ class Record:
     def write(self) -> None:
         self.content["load_average_after"] = load_average()
         self.content["seconds"] = round(time.perf_counter() - self.began, 1)
-        draft = self.path.with_suffix(".tmp")
-        draft.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
-        draft.replace(self.path)
+        self._draft.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
+        self._draft.replace(self.path)
 
     def end(self, columns: Mapping[str, Callable[[Row], object]]) -> None:
         """Write for the last time and print the table."""
@@ -317,6 +343,15 @@ def versions() -> dict[str, str]:
     if torch.version.cuda:
         found["cuda"] = torch.version.cuda
     return found
+
+
+def commit() -> str | None:
+    """The checkout's commit, with a plus where files differ from it; None where git or its folder is missing."""
+    try:
+        asked = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+        return subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def load_average() -> list[float]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.bench import Budget, Record, among, arguments, begin, ceilings, numbers, seconds_of
+from benchmarks.bench import Budget, Record, among, arguments, begin, ceilings, numbers, positive, seconds_of
 from benchmarks.models import GEOMETRIES, Supply
 from benchmarks.step import Oracle, vars_of
 from benchmarks.ways import decode_bytes, generate
@@ -52,14 +52,18 @@ WAYS = (*OURS, "stock merged", "stock unmerged")
 def main(argv: Sequence[str] | None = None) -> Record:
     parser = arguments(__doc__, "decode")
     parser.add_argument("--geometry", default="3b", choices=GEOMETRIES)
-    parser.add_argument("--prompt-tokens", type=int, default=None)
+    parser.add_argument("--prompt-tokens", type=positive, default=None)
     parser.add_argument("--prompts", type=numbers, default=[1, 4])
-    parser.add_argument("--group", type=int, default=8)
-    parser.add_argument("--tokens", type=int, default=None, help="of the longer of the two runs; default 128, or the geometry's if fewer")
+    parser.add_argument("--group", type=positive, default=8)
+    parser.add_argument(
+        "--tokens", type=positive, default=None, help="of the longer of the two runs; default 128, or the geometry's if fewer"
+    )
     parser.add_argument("--only", type=among(*WAYS), default=None, help=", ".join(WAYS))
     parser.add_argument("--lora-rank", type=int, default=None)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=positive, default=3)
     chosen = parser.parse_args(argv)
+    if chosen.tokens == 1:
+        parser.error("--tokens: two lengths are compared, so 2 at least")
     device = begin(chosen)
     if chosen.only is None:  # a CPU records no graphs: there is one way of ours
         chosen.only = [way for way in WAYS if device.type == "cuda" or way not in OURS or way == "ours"]

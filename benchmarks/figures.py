@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--picture", type=Path, default=PICTURE)
     chosen = parser.parse_args(argv)
+    if not chosen.results.is_dir():
+        parser.error(f"--results: there is no folder {chosen.results}")
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(chosen.results.glob("*.json"))}
     found = {name: content for name, content in found.items() if content["rows"]}
     before = chosen.page.read_text(encoding="utf-8")
@@ -137,7 +139,7 @@ def draw_phases(steps: Sequence[dict[str, Any]], path: Path) -> None:
         totals = [row["step_s"] for row in rows]  # medians of whole steps, not the sum of the phases' medians
         for place, top, total in zip(places, bottoms, totals, strict=True):
             axis.text(place, top, f"{total:.2f} s\n{total / min(totals):.1f}x", ha="center", va="bottom", fontsize=8)
-        axis.set_xticks(list(places), [TITLES[row["way"]] for row in rows], fontsize=8)
+        axis.set_xticks(list(places), [TITLES[row["way"]] + times(row) for row in rows], fontsize=8)
         axis.set_ylim(0, 1.25 * max(bottoms))
         axis.set_title(title, fontsize=9)
     axes[0].set_ylabel("seconds a step")
@@ -147,6 +149,12 @@ def draw_phases(steps: Sequence[dict[str, Any]], path: Path) -> None:
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
+
+
+def times(row: Mapping[str, Any]) -> str:
+    """Of a way that takes prompts one by one: how many times the seconds of the one that was timed."""
+    timed = row.get("timed_prompts", row["prompts"])
+    return "" if timed == row["prompts"] else f"\n{row['prompts'] // timed} x one timed"
 
 
 TITLES = {"D": "ours\n(D)", "C": "sharing off\n(C)", "A": "R1-V style\n(A)"}

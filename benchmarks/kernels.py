@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.bench import Record, among, arguments, begin, ceilings, numbers, seconds_of
+from benchmarks.bench import Record, among, arguments, begin, ceilings, numbers, positive, seconds_of
 from benchmarks.models import NAMES, Supply
 from benchmarks.step import checked, vars_of
 from benchmarks.ways import Settings, Shared, lesson_of
@@ -40,14 +40,14 @@ REPEATS = 20  # of one layer's attention in a graph: one alone is too short to t
 def main(argv: Sequence[str] | None = None) -> Record:
     parser = arguments(__doc__, "kernels")
     parser.add_argument("--geometry", default="3b", choices=NAMES)
-    parser.add_argument("--prompt-tokens", type=int, default=None)
-    parser.add_argument("--prompts", type=int, default=4)
-    parser.add_argument("--group", type=int, default=8)
-    parser.add_argument("--tokens", type=int, default=None, help="of a completion; default the geometry's")
-    parser.add_argument("--decode-tokens", type=int, default=64, help="of the rollout that is looked at, at most")
-    parser.add_argument("--token-budget", type=int, default=32768)
+    parser.add_argument("--prompt-tokens", type=positive, default=None)
+    parser.add_argument("--prompts", type=positive, default=4)
+    parser.add_argument("--group", type=positive, default=8)
+    parser.add_argument("--tokens", type=positive, default=None, help="of a completion; default the geometry's")
+    parser.add_argument("--decode-tokens", type=positive, default=64, help="of the rollout that is looked at, at most")
+    parser.add_argument("--token-budget", type=positive, default=32768)
     parser.add_argument("--only", type=among(*PHASES), default=list(PHASES), help=", ".join(PHASES))
-    parser.add_argument("--top", type=int, default=12, help="kernels of a phase; what is left is one row")
+    parser.add_argument("--top", type=positive, default=12, help="kernels of a phase; what is left is one row")
     parser.add_argument("--chunks", type=numbers, default=[], help="keys of a chunk of the decode attention; needs a GPU")
     chosen = parser.parse_args(argv)
     device = begin(chosen)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.bench import Budget, Clock, GraphBytes, Record, among, arguments, begin, ceilings, seconds_of, spread
+from benchmarks.bench import Budget, Clock, GraphBytes, Record, among, arguments, begin, ceilings, positive, seconds_of, spread
 from benchmarks.models import GEOMETRIES, LARGE, Supply
 from benchmarks.step import Oracle, vars_of
 from benchmarks.ways import forward_flops
@@ -48,16 +48,16 @@ WAYS = (*typing.get_args(Backend), ROWS, PLAIN)
 def main(argv: Sequence[str] | None = None) -> Record:
     parser = arguments(__doc__, "logprobs")
     parser.add_argument("--geometry", default="3b", choices=GEOMETRIES)
-    parser.add_argument("--prompt-tokens", type=int, default=None)
-    parser.add_argument("--completion-tokens", type=int, default=None)
+    parser.add_argument("--prompt-tokens", type=positive, default=None)
+    parser.add_argument("--completion-tokens", type=positive, default=None)
     parser.add_argument("--uneven", action="store_true", help="completions of half to one and a half times that, each")
-    parser.add_argument("--prompts", type=int, default=1)
-    parser.add_argument("--group", type=int, default=8)
+    parser.add_argument("--prompts", type=positive, default=1)
+    parser.add_argument("--group", type=positive, default=8)
     parser.add_argument("--lora-rank", type=int, default=None, help="0 trains the language model itself")
     parser.add_argument("--checkpointing", choices=["on", "off"], default=None, help="default on for the released geometries")
-    parser.add_argument("--token-budget", type=int, default=16384, help="of a pass with one row a completion")
+    parser.add_argument("--token-budget", type=positive, default=16384, help="of a pass with one row a completion")
     parser.add_argument("--only", type=among(*WAYS), default=None, help=", ".join(WAYS))
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=positive, default=5)
     chosen = parser.parse_args(argv)
     device = begin(chosen)
     budget = Budget(chosen.budget_seconds)

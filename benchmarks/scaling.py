@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.bench import Budget, Clock, Record, arguments, begin, ceilings, medians, numbers
+from benchmarks.bench import Budget, Clock, Record, arguments, begin, ceilings, medians, numbers, positive
 from benchmarks.models import GEOMETRIES, NAMES, Supply, video_tokens
 from benchmarks.step import vars_of
 from benchmarks.ways import PHASES, Settings, Shared
@@ -81,10 +81,10 @@ def main(argv: Sequence[str] | None = None) -> Record:
     )
     parser.add_argument("--prompt-tokens", type=numbers, default=None, help="default the same of the geometry's; not for small")
     parser.add_argument("--prompts", type=numbers, default=[1, 2, 4])
-    parser.add_argument("--group", type=int, default=8)
-    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--group", type=positive, default=8)
+    parser.add_argument("--runs", type=positive, default=2)
     parser.add_argument("--kl-weight", type=float, default=0.04)
-    parser.add_argument("--token-budget", type=int, default=16384)
+    parser.add_argument("--token-budget", type=positive, default=16384)
     parser.add_argument("--checkpointing", choices=["on", "off"], default="on")
     chosen = parser.parse_args(argv)
     device = begin(chosen)

@@ -19,10 +19,12 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import torch
+from pydantic import ValidationError
 
-from benchmarks.bench import Budget, Clock, Record, among, arguments, begin, ceilings, medians, numbers, say
+from benchmarks.bench import Budget, Clock, Record, among, arguments, begin, ceilings, medians, numbers, positive, say
 from benchmarks.models import GEOMETRIES, LARGE, NAMES, Supply, video_tokens
 from benchmarks.ways import PHASES, WAYS, Settings, Shared, Stock, decode_bytes, forward_flops, useful_passes
+from videochat_r1.grpo.optimizer import Optimizer
 from videochat_r1.policy import cost
 from videochat_r1.policy.fused import stock_layers
 from videochat_r1.policy.logprobs import logprobs
@@ -35,7 +37,8 @@ MAX_GAP = {torch.float32: 1e-4, torch.bfloat16: 0.2}  # largest |delta log-prob|
 MEAN_GAP = 1e-5  # in float32
 CHECKED_TOKENS = 8364  # of the prompt that is checked, at most: the plain forward in float32 takes 29 GiB for one layer's scores at 16k
 ROUNDING = 1.25  # in bfloat16: times the plain forward's own mean distance from float32 that ours may have
-GRADIENT_GAP = {torch.float32: 1e-4, torch.bfloat16: 0.1}  # of the norms, relative; A's softmax is taken in bfloat16
+NORM_GAP = {torch.float32: 1e-4, torch.bfloat16: 0.1}  # of the gradients' norms, relative; A's softmax is taken in bfloat16
+GRADIENT_GAP = {torch.float32: 1e-3, torch.bfloat16: 0.5}  # of the norm of their difference: another sign, or groups exchanged, is above 1
 COLUMNS = {
     "way": lambda row: row["way"],
     "geometry": lambda row: row["geometry"],
@@ -43,6 +46,7 @@ COLUMNS = {
     "C": lambda row: row["completion_tokens"],
     "mean C": lambda row: row["mean_completion_tokens"] if row["mean_completion_tokens"] != row["completion_tokens"] else None,
     "prompts": lambda row: row["prompts"],
+    "timed prompts": lambda row: row["timed_prompts"] if row["timed_prompts"] != row["prompts"] else None,
     **{f"{phase} s": (lambda row, phase=phase: row["seconds"].get(phase)) for phase in PHASES},
     "step s": lambda row: row["step_s"],
     "s/prompt": lambda row: row["step_s"] / row["prompts"],
@@ -61,14 +65,19 @@ def main(argv: Sequence[str] | None = None) -> Record:
     parser.add_argument("--prompt-tokens", type=numbers, default=None, help="comma list; default the geometry's (3756)")
     parser.add_argument("--completion-tokens", type=numbers, default=None, help="comma list; default the geometry's (256)")
     parser.add_argument("--prompts", type=numbers, default=[1, 4], help="prompts a batch, comma list")
-    parser.add_argument("--group", type=int, default=8)
+    parser.add_argument("--group", type=positive, default=8)
     parser.add_argument("--kl-weight", type=float, default=0.04)
     parser.add_argument("--only", type=among(*WAYS), default=["D", "C", "A"], help="which of D, C, A, in this order")
-    parser.add_argument("--runs", type=int, default=3, help="of D and C; A runs once")
-    parser.add_argument("--token-budget", type=int, default=16384)
+    parser.add_argument("--runs", type=positive, default=3, help="of D and C; A runs once")
+    parser.add_argument("--token-budget", type=positive, default=16384)
     parser.add_argument("--checkpointing", choices=["on", "off"], default="on", help="gradient checkpointing, of all ways alike")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the policy's settings, such as attention=flex"
+        "--set",
+        action="append",
+        type=pair,
+        default=[],
+        metavar="FIELD=VALUE",
+        help="a field of the policy's settings, such as attention=flex",
     )
     parser.add_argument("--lora-rank", type=int, default=None, help="0 trains the language model itself")
     parser.add_argument("--optimizer", choices=get_args(OptimizerName), default="adamw", help="where moments and results are kept")
@@ -99,6 +108,14 @@ def main(argv: Sequence[str] | None = None) -> Record:
     return record
 
 
+def pair(text: str) -> tuple[str, str]:
+    """FIELD=VALUE."""
+    field, equals, value = text.partition("=")
+    if not (field and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not FIELD=VALUE")
+    return field, value
+
+
 def free(device: torch.device) -> None:
     """Give back what the last row held: recorded graphs, buffers, optimizer states."""
     gc.collect()
@@ -123,12 +140,15 @@ def settings_of(chosen: argparse.Namespace, tokens: int) -> Settings:
 
 def supply_of(chosen: argparse.Namespace, device: torch.device, prompt_tokens: int | None) -> Supply:
     settings: dict[str, Any] = {"gradient_checkpointing": chosen.checkpointing == "on"}
-    settings |= dict(pair.split("=", 1) for pair in chosen.set)
+    settings |= dict(chosen.set)
     if chosen.lora_rank is not None:
         settings |= {"lora_rank": chosen.lora_rank}
         if chosen.geometry in GEOMETRIES and not chosen.lora_rank:
             settings |= {"keep_reference": True}
-    return Supply(chosen.geometry, device, seed=chosen.seed, prompt_tokens=prompt_tokens, **settings)
+    try:
+        return Supply(chosen.geometry, device, seed=chosen.seed, prompt_tokens=prompt_tokens, **settings)
+    except ValidationError as fault:
+        raise SystemExit("--set: " + "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in fault.errors())) from None
 
 
 class Oracle:
@@ -189,15 +209,34 @@ def checked(supply: Supply, settings: Settings) -> dict[str, float]:
     found = {}
     for name, scores in (("D", shared), ("C", torch.cat(single))):
         found |= {f"{name}_{what}": value for what, value in oracle.hold(scores).items()}
+    ours: dict[str, torch.Tensor] = {}
     for name, way in WAYS.items():
         taken = way(policy, short)
+        theirs = gradients_of(taken.optimizer)
         taken.step(prompts, Clock(supply.device), given=completions)
+        ours = ours or theirs
         found[f"{name}_gradient_norm"] = taken.norm
+        apart = sum(float((theirs[weight] - gradient).double().square().sum()) for weight, gradient in ours.items()) ** 0.5
+        found[f"{name}_gradient_gap"] = apart / found["D_gradient_norm"]
         difference = abs(taken.norm - found["D_gradient_norm"]) / found["D_gradient_norm"]
-        assert difference < GRADIENT_GAP[dtype], f"{name}'s gradient has another norm than D's: {found}"
-        del taken  # its optimizer's state, before the next one's
+        assert difference < NORM_GAP[dtype], f"{name}'s gradient has another norm than D's: {found}"
+        assert found[f"{name}_gradient_gap"] < GRADIENT_GAP[dtype], f"{name}'s gradient is another than D's: {found}"
+        del taken, theirs  # its optimizer's state, before the next one's
         free(supply.device)
     return found
+
+
+def gradients_of(optimizer: Optimizer) -> dict[str, torch.Tensor]:
+    """What will be there, by name and on the CPU, when the optimizer takes its next step: the gradients before they are clipped."""
+    kept: dict[str, torch.Tensor] = {}
+    step = optimizer.step
+
+    def watched(lr: float) -> float:
+        kept.update({name: each.grad.detach().float().cpu().clone() for name, each in optimizer.masters.items() if each.grad is not None})
+        return step(lr)
+
+    optimizer.step = watched  # type: ignore[method-assign]
+    return kept
 
 
 def one_row(

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.bench import Clock, Record, arguments, begin, ceilings, say
+from benchmarks.bench import Clock, Record, arguments, begin, ceilings, positive, say
 from benchmarks.models import GEOMETRIES, Geometry, hf_config, moments_of, processing_of
 from benchmarks.step import vars_of
 from benchmarks.ways import Settings, forward_flops, useful_passes
@@ -52,12 +52,12 @@ COLUMNS = {
 def main(argv: Sequence[str] | None = None) -> Record:
     parser = arguments(__doc__, "trl_images")
     parser.add_argument("--geometry", default="3b", choices=[name for name in GEOMETRIES if "qwen3" not in name])
-    parser.add_argument("--prompt-tokens", type=int, default=None)
-    parser.add_argument("--completion-tokens", type=int, default=None)
-    parser.add_argument("--prompts", type=int, default=1)
-    parser.add_argument("--group", type=int, default=8)
+    parser.add_argument("--prompt-tokens", type=positive, default=None)
+    parser.add_argument("--completion-tokens", type=positive, default=None)
+    parser.add_argument("--prompts", type=positive, default=1)
+    parser.add_argument("--group", type=positive, default=8)
     parser.add_argument("--beta", type=float, action="append", help="more than once for more than one; default 0 and 0.04")
-    parser.add_argument("--runs", type=int, default=1, help="steps that count, after one that does not")
+    parser.add_argument("--runs", type=positive, default=1, help="steps that count, after one that does not")
     parser.add_argument("--lora-rank", type=int, default=None)
     parser.add_argument("--vision-path", choices=["fast", "stock"], default="fast", help="fast: TRL gets our faster tower too")
     chosen = parser.parse_args(argv)

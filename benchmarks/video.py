@@ -24,7 +24,7 @@ import av
 import numpy as np
 import torch
 
-from benchmarks.bench import OUT, Record, among, arguments, begin, numbers, say
+from benchmarks.bench import OUT, Record, among, arguments, begin, numbers, positive, say
 from benchmarks.step import vars_of
 from videochat_r1.video.decode import decode, probe
 from videochat_r1.video.resize import Geometry
@@ -50,15 +50,17 @@ Decoder = Callable[[str, VideoConfig], "tuple[int, tuple[int, int]]"]
 def main(argv: Sequence[str] | None = None) -> Record:
     parser = arguments(__doc__, "video", threads=1)
     parser.add_argument("files", nargs="*")
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=positive, default=5)
     parser.add_argument("--frames", type=int, default=0, help="just so many frames, evenly spread; 0 samples 2 a second")
     parser.add_argument("--long", action="store_true", help="a film of --long-seconds too, 32 frames of it")
-    parser.add_argument("--long-seconds", type=int, default=3 * 3600)
+    parser.add_argument("--long-seconds", type=positive, default=3 * 3600)
     parser.add_argument("--long-size", type=numbers, default=[640, 272], help="width,height")
     parser.add_argument("--clips", type=int, default=0, help="so many clips in threads at once, the files in turn; 0 leaves that out")
     parser.add_argument("--in-threads", type=numbers, default=[1, 2, 4, 8], help="with --clips: threads, comma list")
     parser.add_argument("--only", type=among(*DECODERS), default=list(DECODERS), help=", ".join(DECODERS))
     chosen = parser.parse_args(argv)
+    if not chosen.files and not chosen.long:
+        parser.error("give video files, or --long")
     begin(chosen)
     device = torch.device("cpu")
     record = Record("video", chosen, device, "long" if chosen.long and not chosen.files else "clips", vars_of(chosen))

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.bench import Budget, Clock, Record, arguments, begin, ceilings, numbers, seconds_of, spread
+from benchmarks.bench import Budget, Clock, Record, arguments, begin, ceilings, numbers, positive, seconds_of, spread
 from benchmarks.models import GEOMETRIES, random_policy, random_prompt, video_tokens
 from benchmarks.step import vars_of
 from videochat_r1.policy.config import PolicyConfig
@@ -37,10 +37,10 @@ COLUMNS = {
 def main(argv: Sequence[str] | None = None) -> Record:
     parser = arguments(__doc__, "vision")
     parser.add_argument("--geometry", default="3b", choices=GEOMETRIES)
-    parser.add_argument("--prompt-tokens", type=int, default=None)
+    parser.add_argument("--prompt-tokens", type=positive, default=None)
     parser.add_argument("--videos", type=numbers, default=[1, 4], help="in one call, comma list")
     parser.add_argument("--train", action="store_true")
-    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--runs", type=positive, default=10)
     chosen = parser.parse_args(argv)
     device = begin(chosen)
     budget = Budget(chosen.budget_seconds)

@@ -226,6 +226,26 @@ def test_what_a_benchmark_measured_stands_beside_the_plan(plan, tmp_path):
     assert beside["rows"]["peak GiB"]["measured"] == 32.0
 
 
+def test_a_trained_tower_is_looked_through_by_the_reference_too(plan):
+    tower = "lora_rank = 64\ntrain_vision = true\ngradient_checkpointing = true"
+    with_reference, without = (as_object(plan("--json", "--grpo.kl-weight", weight, policy=tower)) for weight in ("0.04", "0"))
+    seconds = [each["seconds"]["phases"]["vision"]["seconds"] for each in (with_reference, without)]
+    assert seconds[0] / seconds[1] == pytest.approx(4 / 3)
+
+
+def test_a_card_may_be_written_in_capitals_and_a_prompt_beyond_the_model_is_said(plan):
+    assert plan("--card", "H100").out == plan("--card", "h100").out
+    assert plan().err == ""
+    done = plan("--prompt-tokens", "99999999")
+    assert done.code == 0 and "the model takes 128,000" in done.err
+
+
+def test_a_measurement_of_another_model_is_doubted(plan):
+    words = "may be of another model"
+    assert words in plan("--measured", str(RESULTS / "step-7b.json"), path=B3).out
+    assert words not in plan("--measured", str(RESULTS / "step-7b.json"), path=B7).out
+
+
 def test_a_models_own_configuration_goes_first_and_the_older_form_is_read(plan, tmp_path):
     config = CONFIGS[B3]
     flat = {**{key: value for key, value in config.items() if key != "text_config"}, **config["text_config"]}

@@ -283,3 +283,55 @@ def test_a_way_that_there_is_not_is_named(module, only, capsys):
         module.main(["--only", only])
     said = capsys.readouterr().err
     assert stopped.value.code == 2 and "of: " in said and ("'theirs'" in said or "'ours'" in said or only == ",")
+
+
+WRONG = [
+    (step, ("--prompts", "0"), "no whole number above 0"),
+    (step, ("--runs", "0"), "no whole number above 0"),
+    (step, ("--set", "nonsense"), "not FIELD=VALUE"),
+    (decode, ("--tokens", "1"), "2 at least"),
+    (video, (), "give video files, or --long"),
+    (figures, ("--results", "/nowhere/at/all"), "no folder"),
+]
+
+
+@pytest.mark.parametrize("module, words, said", WRONG, ids=lambda part: getattr(part, "__name__", None))
+def test_a_wrong_option_is_said_in_a_line(module, words, said, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        module.main(list(words))
+    assert stopped.value.code == 2 and said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words, said", [(("--set", "attention=foo"), "attention"), (("--device", "foo"), "no device")])
+def test_what_a_file_held_is_there_until_something_is_measured(words, said, tmp_path):
+    file = tmp_path / "out.json"
+    file.write_text("measured before")
+    with pytest.raises(SystemExit, match=said):
+        step.main(["--geometry", "toy", "--device", "cpu", "--out", str(file), *words])
+    assert file.read_text() == "measured before" and list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_that_cannot_be_written_is_said_before_anything_is_made(tmp_path):
+    with pytest.raises(SystemExit, match="cannot be written: Is a directory"):
+        step.main(["--geometry", "toy", "--device", "cpu", "--out", str(tmp_path)])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match="cannot be written"):
+        step.main(["--geometry", "toy", "--device", "cpu", "--out", str(tmp_path / "file" / "out.json")])
+
+
+def test_gradients_that_point_elsewhere_are_seen(monkeypatch):
+    """Turned round, so that the norm hardly changes."""
+    supply = models.Supply("toy", torch.device("cpu"), prompt_tokens=None)
+    settings = ways.Settings(tokens=8)
+    assert step.checked(supply, settings)["A_gradient_gap"] < 1e-4
+    straight = ways.advantages_of
+
+    class Turned(ways.Stock):
+        def _gradient(self, *given):
+            with monkeypatch.context() as patch:
+                patch.setattr(ways, "advantages_of", lambda count, seed: [-each for each in straight(count, seed)])
+                return super()._gradient(*given)
+
+    monkeypatch.setitem(step.WAYS, "A", Turned)
+    with pytest.raises(AssertionError, match="A's gradient"):
+        step.checked(supply, settings)

@@ -175,6 +175,16 @@ def test_the_fastest_is_taken_and_a_wrong_or_failing_one_left_out(caplog):
     assert chosen_with(caplog, {"segments": None})[0] == "portable"
 
 
+def test_a_shortage_of_memory_is_no_choice():
+    """Who asked makes smaller passes; plain operations for all passes to come would be the wrong lesson."""
+
+    def timing(row, geometry, with_grad):
+        raise torch.OutOfMemoryError("none left")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        measured([7], [(3,)], CPU, ("segments", "flex"), with_grad=True, timing=timing)
+
+
 def test_a_choice_is_kept_for_rows_of_about_its_size(monkeypatch):
     asked = []
 

@@ -163,3 +163,15 @@ def test_an_adapter_is_saved_as_before(tmp_path):
     policy.save(tmp_path / "after")
     for name in ("adapter_model.safetensors", "adapter_config.json"):
         assert (tmp_path / "before" / name).read_bytes() == (tmp_path / "after" / name).read_bytes()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_both_ways_are_measured_as_recorded_steps_on_a_cuda_device(caplog):
+    from videochat_r1.policy.joined import recorded_seconds
+    from videochat_r1.rollout._graphs import cuda_capture
+
+    joined, stream = Joined(Block().cuda()), torch.cuda.current_stream()
+    with caplog.at_level(logging.WARNING):
+        for rows in (8, 32):
+            joined.pays(rows, recorded_seconds(cuda_capture))
+    assert not caplog.records and torch.cuda.current_stream() == stream

@@ -8,6 +8,7 @@ from tests.rollout.tape import tape_capture
 from tests.rollout.test_native import asked, ids, sharpened
 from tests.tiny import FAMILIES
 
+from videochat_r1.policy.attention import SharedRow
 from videochat_r1.rollout._drawing import thinned
 from videochat_r1.rollout._graphs import Graphs
 from videochat_r1.rollout._tails import FIXED_TAIL, Tails, product
@@ -145,3 +146,18 @@ def test_cuda_graphs_write_what_plain_steps_write(family):
     for _ in range(2):
         assert ids(engine.complete(prompts, per_prompt=4, sampling=recorded, seeds=seeds)) == ids(expected)
     assert engine._kept.graphs.captured > 1 and engine._kept.graphs.capture is not None
+
+
+def test_the_plain_way_is_plain_in_a_rollout_too(monkeypatch):
+    """policy.attention and policy.kernels hold for the prefill and for steps of fixed shapes, as they do in training."""
+    wanted, backends = [], []
+    monkeypatch.setattr("videochat_r1.rollout._tails.decode_kernel", lambda device: wanted.append(device))
+    plain = SharedRow.__init__
+    monkeypatch.setattr(SharedRow, "__init__", lambda row, *given: (backends.append(given[3]), plain(row, *given))[1])
+    given = {"per_prompt": 2, "sampling": Sampling(max_tokens=4), "seeds": [1, 2, 3]}
+    for attention, kernels, backend, asks in (("portable", "stock", "portable", 0), ("auto", "auto", "segments", 1)):
+        policy = sharpened("qwen2_5_vl", attention=attention, kernels=kernels)
+        wanted.clear()
+        backends.clear()
+        NativeEngine(policy, capture=tape_capture).complete(asked(policy), **given)
+        assert backends and set(backends) == {backend} and len(wanted) == asks

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from videochat_r1.commands.display import print_json, print_table
+from videochat_r1.commands.display import print_json, print_table, say
 from videochat_r1.commands.dry_run import load_of, most_video_tokens, run_memory, size_text
 from videochat_r1.commands.options import Command, Given, Options, argument, option
 from videochat_r1.commands.prompt_walk import known_models
@@ -30,6 +30,9 @@ Offer = tuple[str, str, dict[str, Any]]
 
 TEXT_TOKENS = 150
 """Assumed of a prompt beside its video: chat, question and how to answer."""
+
+OTHER_SIZE = 2.0
+"""Times that a planned figure may be off a measured one before that is said to look like another model's."""
 
 
 class Plan(Options):
@@ -72,6 +75,10 @@ def run(options: Plan, out: TextIO, fields: Given) -> int:
     config = configuration(recipe.policy.path)
     plan = planned(recipe, config, card_of(options), options.prompt_tokens, options.completion_tokens)
     changes = first_changes(recipe, config, plan, options)
+    text = config.get("text_config") or config
+    positions, tokens = text.get("max_position_embeddings"), plan.load.prompt_tokens + plan.load.completion_tokens
+    if isinstance(positions, int) and tokens > positions:
+        say(f"Prompt and completion are {tokens:,} tokens, and the model takes {positions:,}: a run would refuse such prompts.")
     beside = list(comparisons(recipe, plan, Path(options.measured))) if options.measured else []
     if options.json_:
         print_json(as_json(plan, changes, beside), out)
@@ -130,10 +137,10 @@ def _cached_config(name: str) -> str | None:
 
 def card_of(options: Plan) -> Card:
     """The card by its name, with what the options say otherwise. Raises UsageError for a name that there is none of."""
-    if options.card not in CARDS:
+    if (name := options.card.casefold()) not in CARDS:
         mend = did_you_mean(options.card, CARDS) + " Or give --memory-gib, --tflops and --gbps of any other."
         raise UsageError(f"--card: no card is called {options.card!r}.", mend)
-    card = CARDS[options.card]
+    card = CARDS[name]
     given = {name: value for name in ("memory_gib", "tflops", "gbps") if (value := getattr(options, name))}
     return replace(card, name=f"{card.name}, changed by options" if len(given) < 3 else "the card given", **given) if given else card
 
@@ -362,6 +369,8 @@ def _print(name: str, plan: Plans, changes: list[str], beside: Sequence[Beside],
         rows += [[what, f"{ours:.3f}", f"{theirs:.3f}", f"{_off(ours, theirs):+.0f} %"] for what, ours, theirs in each.rows]
         out.write("\n")
         print_table(each.title, rows, out)
+        if any(max(ours / theirs, theirs / max(ours, 1e-9)) > OTHER_SIZE for _, ours, theirs in each.rows):
+            out.write("So far off that the file may be of another model than the recipe's, or of another card than its ceilings say.\n")
 
 
 def _faster(plan: Plans) -> str:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import tomli_w
 import torch
 from torch import Tensor
 
@@ -363,20 +362,20 @@ class Trainer:
 
     def _save_policy(self) -> None:
         """Put the trained policy in policy/, whole: a folder that is there already is replaced at the end."""
+        import tomli_w
+
         draft, final, old = (self.folder.path / name for name in (".tmp-policy", "policy", ".tmp-policy-before"))
         for each in (draft, old):
             shutil.rmtree(each, ignore_errors=True)
+        said = {"video": self.loader.config, "asking": self.asking}
+        asked: dict[str, Any] = {name: section.model_dump(mode="json") for name, section in said.items()}
+        asked["rollout"] = {"max_tokens": self.sampling.max_tokens}
         try:
             self.policy.save(draft)
+            write_whole(draft / ASKED, tomli_w.dumps(asked).encode())
         except EnvironmentFault as fault:
             shutil.rmtree(draft, ignore_errors=True)
             raise EnvironmentFault(fault.what, f"Make room, or see who owns the folder; {self._goes_on()}.") from None
-        said = {"video": self.loader.config, "asking": self.asking}
-        asked = {
-            **{name: section.model_dump(mode="json") for name, section in said.items()},
-            "rollout": {"max_tokens": self.sampling.max_tokens},
-        }
-        write_whole(draft / ASKED, tomli_w.dumps(asked).encode())
         if final.exists():
             final.rename(old)
         draft.rename(final)

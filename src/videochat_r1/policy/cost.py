@@ -174,7 +174,7 @@ def seconds_of_step(sizes: Sizes, policy: PolicyConfig, load: Load, card: Card, 
             formula = f"host-bound: {rows} rows x {sizes.layers} layers x {found.each_s * 1e3:.3g} ms; {formula} would take {seconds:.3f} s"
         phases.append(Phase(name, max(seconds, least), formula))
 
-    looks = backward_passes(policy) if policy.train_vision else 1
+    looks = backward_passes(policy) + load.has_reference if policy.train_vision else 1  # the reference has a tower of its own then
     compute("vision", n * looks * seen, f"{load.video_tokens:,} tokens x {looks * seen / max(load.video_tokens, 1) / 1e9:.2f} GFLOP")
     if load.samples:
         prompt_only, batches = forward_flops(sizes, load.prompt_tokens, 0, 0), -(-n // load.batch_prompts)

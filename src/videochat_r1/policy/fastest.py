@@ -77,14 +77,16 @@ def measured(
     with_grad: bool,
     timing: Timing | None = None,
 ) -> Backend:
-    """The fastest of the options for one row. An option that fails (no compiler, no memory, no such kernel) is left out; where all fail,
-    plain operations it is."""
+    """The fastest of the options for one row. An option that fails (no compiler, no such kernel) is left out; where all fail, plain
+    operations it is. Raises torch.OutOfMemoryError."""
     best: Backend | None = None
     best_s, expected = float("inf"), None
     for backend in options:
         row = SharedRow(prompts, tails, geometry.device, backend)
         try:
             taken_s, made = (timing or time_of)(row, geometry, with_grad)
+        except torch.OutOfMemoryError:
+            raise  # says nothing of the kernel: who asked makes smaller passes, and it is measured then
         except Exception as fault:  # whatever a compiler or a driver raises: another backend serves
             NOTES.warning("Attention backend %s is left out: %s", backend, (str(fault).splitlines() or [type(fault).__name__])[0])
             continue

@@ -142,12 +142,13 @@ class Joined:
             return False
 
 
-def recorded_seconds(capture: Callable[[Work], Work]) -> Timing:
-    """Times work as recorded steps are run: what it takes the host to start a kernel does not count. On a GPU."""
+def recorded_seconds(new_capture: Callable[[], Callable[[Work], Work]]) -> Timing:
+    """Times work as recorded steps are run: what it takes the host to start a kernel does not count. On a GPU. new_capture: makes what
+    records one work, in memory of its own: a pool ends with its last recording, and another cannot be put into it."""
 
     def timing(work: Work) -> float:
         work()  # libraries set themselves up
-        replay = capture(work)
+        replay = new_capture()(work)
         replay()
         seconds = []
         for _ in range(RUNS):

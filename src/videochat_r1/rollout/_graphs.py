@@ -50,9 +50,14 @@ def cuda_capture() -> Capture:
     def capture(work: Work) -> Work:
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
-        # Other threads (decoding videos) may use the device meanwhile: only this one is held to what can be recorded.
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            work()
+        stream = torch.cuda.current_stream()
+        try:
+            # Other threads (decoding videos) may use the device meanwhile: only this one is held to what can be recorded.
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                work()
+        except BaseException:
+            torch.cuda.set_stream(stream)  # a recording that cannot begin leaves its own
+            raise
         return graph.replay
 
     return capture

@@ -42,9 +42,11 @@ class Tails:
 
     prompts, rows, prompt_tokens, tokens: the most of each that a batch may have. All buffers are made once and keep their addresses.
     fixed: shapes change in a few large steps and nothing depends on a number of the host, so that a step can be captured and replayed;
-    else every step reads exactly the slots that are filled."""
+    else every step reads exactly the slots that are filled. by_kernel: with fixed shapes, by our own kernel where it runs."""
 
-    def __init__(self, prompts: int, rows: int, prompt_tokens: int, tokens: int, device: torch.device, *, fixed: bool) -> None:
+    def __init__(
+        self, prompts: int, rows: int, prompt_tokens: int, tokens: int, device: torch.device, *, fixed: bool, by_kernel: bool = True
+    ) -> None:
         prompt_tokens = _multiple(prompt_tokens, FIXED_PROMPT) if fixed else prompt_tokens
         self.most = (prompts, rows, prompt_tokens, tokens)
         self.fixed, self.device = fixed, device
@@ -55,7 +57,7 @@ class Tails:
         self._padding = torch.zeros(prompts * prompt_tokens, dtype=torch.bool, device=device)
         self._slot_1 = torch.zeros(1, dtype=torch.int64, device=device)
         self._lengths = torch.zeros(prompts, dtype=torch.int32, device=device)
-        self._kernel = decode_kernel(device) if fixed else None
+        self._kernel = decode_kernel(device) if fixed and by_kernel else None
         self._hidden_N1W: Tensor | None = None
         self.count = self.per_prompt = self.filled = self.prompt_slots = 0
         self._is_ragged = False

@@ -108,7 +108,8 @@ class NativeEngine:
         # A pool of memory ends with its last graph: new graphs need a new one.
         capture = (self._capture or cuda_capture()) if records else None
         # On a GPU without recorded steps too: a product of another shape in every step costs more than what is read in vain.
-        tails = Tails(*most, self.policy.device, fixed=records or self.policy.device.type == "cuda")
+        fixed = records or self.policy.device.type == "cuda"
+        tails = Tails(*most, self.policy.device, fixed=fixed, by_kernel=self.policy.config.kernels == "auto")
         joins = capture is not None and self._joins_pay(most[1])
         buffers = Buffers(sampling, weights, tails, Drawing(self.policy, most[1], sampling), Graphs(capture), joins)
         if records:
@@ -120,7 +121,7 @@ class NativeEngine:
         if joined is None or self._joins is not None:
             return bool(joined and self._joins)
         follows_the_clock = self.policy.config.attention == "auto" and self.policy.device.type == "cuda"
-        return follows_the_clock and joined.pays(rows, recorded_seconds(cuda_capture()))
+        return follows_the_clock and joined.pays(rows, recorded_seconds(cuda_capture))
 
     def _batch(
         self, buffers: Buffers, prompts: Sequence[Prompt], features: Sequence[VisionFeatures], per_prompt: int, seeds: Sequence[int]
@@ -147,7 +148,8 @@ class NativeEngine:
     def _prefill(self, tails: Tails, prompts: Sequence[Prompt], features: Sequence[VisionFeatures], per_prompt: int) -> Tensor:
         """Read the prompts into the buffers; the logits (B, V) of each completion's first token."""
         shared = shared_prefixes(self.policy, prompts, features)
-        row = SharedPromptRow(prompts, shared, self.policy.device)
+        chosen = self.policy.config.attention
+        row = SharedPromptRow(prompts, shared, self.policy.device, "segments" if chosen == "auto" else chosen)
         tails.begin(row.lengths, per_prompt)
         row.into = tails
         packed = pack_shared(self.policy, prompts, shared)
