@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from videochat_r1.commands.display import print_json, print_table, say
 from videochat_r1.commands.options import Command, Given, option, seed_option
 from videochat_r1.commands.policies import PolicyOptions
+from videochat_r1.commands.soundness import defects_line
 from videochat_r1.commands.sources import SourceOptions, none_usable
 from videochat_r1.counting import counted
 from videochat_r1.errors import Interrupted
@@ -33,7 +34,6 @@ class Difficulty(SourceOptions, PolicyOptions):
 
 
 def run(options: Difficulty, out: TextIO, fields: Given) -> int:
-    from videochat_r1.commands.train import defects_line
     from videochat_r1.datasets.base.difficulty import require_own_file, summary
     from videochat_r1.datasets.base.reading import read_samples
     from videochat_r1.evaluation.manner import settled

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from videochat_r1.commands.display import say
 from videochat_r1.commands.prompt_walk import Planner, PromptCounts, processing_of, walk
+from videochat_r1.commands.soundness import require_sound_test
 from videochat_r1.config import Recipe, recipe_toml
 from videochat_r1.counting import counted
 from videochat_r1.errors import DataError, UserFault, VideoError
@@ -41,7 +42,6 @@ def dry_run(recipe: Recipe, tokenizer: str, out: TextIO) -> int:
     """Print all of it. A data set that is not there yet is told, and everything else shown. Raises what would stop a run, once all is
     printed: UsageError for more tokens than the model takes, DataError for a prompt that is too long, and for test sets that share samples
     or videos with the training sets."""
-    from videochat_r1.commands.train import require_sound_test
     from videochat_r1.policy.memory import sizes_of
     from videochat_r1.runs import require_room
 

@@ -12,6 +12,7 @@ from videochat_r1.commands.display import figures_table, print_json, say
 from videochat_r1.commands.judging import JUDGE, judge_of, told
 from videochat_r1.commands.options import Command, Given, option, seed_option
 from videochat_r1.commands.policies import Greedy, PolicyOptions
+from videochat_r1.commands.soundness import defects_line
 from videochat_r1.commands.sources import SourceOptions, none_usable
 from videochat_r1.counting import counted
 from videochat_r1.errors import Interrupted
@@ -49,7 +50,6 @@ class Evaluate(SourceOptions, PolicyOptions):
 
 
 def run(options: Evaluate, out: TextIO, fields: Given) -> int:
-    from videochat_r1.commands.train import defects_line
     from videochat_r1.datasets.base.reading import read_samples
     from videochat_r1.evaluation.answers_file import require_different_ids
     from videochat_r1.evaluation.processes import joined
