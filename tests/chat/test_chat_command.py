@@ -115,9 +115,22 @@ def test_the_small_model_is_shown_clips_as_it_was_taught(capsys, video):
         (2, ["{video}", "why?", "--clues", "many"], "clues"),
         (2, ["{video}", "why?", "--rounds", "1"], "at least 2"),
         (4, ["{video}", "why?", "--save", "{tmp}/broken.mp4/x"], "Choose another folder with --save"),
+        (2, ["{video}", "why?", "--rollout.max-tokens", "400000"], "rollout.max_tokens is 400,000"),
         (2, [], "VIDEO"),
     ],
-    ids=["no file", "a broken one", "no question", "a blank one", "one option", "both", "clues", "rounds", "no folder", "nothing"],
+    ids=[
+        "no file",
+        "a broken one",
+        "no question",
+        "a blank one",
+        "one option",
+        "both",
+        "clues",
+        "rounds",
+        "no folder",
+        "no room",
+        "nothing",
+    ],
 )
 def test_faults_take_two_lines(capsys, video, model, tmp_path, code, tokens, words):
     (tmp_path / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + b"\0" * 64)

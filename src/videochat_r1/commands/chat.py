@@ -76,6 +76,7 @@ def _talk(options: Chat) -> Talk:
     from videochat_r1.policy.config import PolicyConfig
     from videochat_r1.policy.model import load_policy
     from videochat_r1.rollout.base import make_engine
+    from videochat_r1.runs import require_room
     from videochat_r1.video.probe import probe
 
     path, sections = settled(options.policy, {"video": options.video, "asking": options.asking, "rollout": options.rollout}, say)
@@ -87,6 +88,7 @@ def _talk(options: Chat) -> Talk:
         raise DataError(what, "Use what is there with --video.on-truncated keep.")
     quiet_libraries()
     policy = load_policy(PolicyConfig(path=path, device=options.device, dtype=options.dtype), keep_reference=False)
+    require_room(rollout.max_tokens, policy.max_positions)
     engine = make_engine(rollout.engine, policy)
     video = video.model_copy(update={"on_unreadable": "stop"})
     return Talk(policy, engine, options.video_file, video, asking, rollout, options.looks, seed=options.seed)
