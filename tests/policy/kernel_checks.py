@@ -157,7 +157,7 @@ def check_layers(device, dtype):
 def check_joined(device, dtype):
     """A rollout whose steps run by the kernels, layers of one input apart and joined: it samples the plain log-probabilities."""
     for family in FAMILIES:
-        policy = tiny_policy(family, lora_rank=4, kernels="stock")
+        policy = tiny_policy(family, lora_rank=4)
         policy.model.to(device, dtype)
         for name, weight in policy.model.named_parameters():
             if "lora_B" in name:
