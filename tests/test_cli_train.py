@@ -300,6 +300,16 @@ def test_a_dry_run_ends_as_the_run_would(world, model, tmp_path, capsys, code, g
     assert found == code and err.endswith(dry)
 
 
+def test_a_dry_run_ends_as_the_run_would_on_a_broken_list(world, model, tmp_path, capsys):
+    recipe = tiny_recipe(tmp_path, world, model)
+    (tmp_path / "broken.jsonl").write_text("[")
+    for table in ("data", "test"):
+        given = (f"--{table}.0.annotations", tmp_path / "broken.jsonl")
+        code, _, dry = ran(capsys, "train", recipe, "--dry-run", *given)
+        found, _, err = ran(capsys, "train", recipe, "--out", tmp_path / table, *given)
+        assert code == found == 3 and err.splitlines()[-1] == dry.splitlines()[-1]
+
+
 def test_a_dry_run_reads_the_test_sets_too(world, model, tmp_path, capsys):
     recipe = tiny_recipe(tmp_path, world, model)
     code, out, err = ran(capsys, "train", recipe, "--dry-run")

@@ -131,7 +131,10 @@ def test_ctrl_c_ends_with_5_says_what_was_done_and_the_same_command_goes_on(serv
 
 
 def test_two_processes_give_the_file_of_one(server, place, whole, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.md").write_text("of an earlier evaluation")
     found = server.lives(*asked(place, "--out", tmp_path / "out", "--no-report"), processes=2)
+    assert not (tmp_path / "out" / "report.md").exists()
     assert [code for code, _, _ in found] == [0, 0], found
     assert found[0][1] and not found[1][1], "the first process alone prints"
     assert kept(tmp_path / "out")[:2] == kept(whole)[:2]

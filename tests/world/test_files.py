@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from videochat_r1.datasets.base import DataSource, read_samples
+from videochat_r1.errors import UsageError
 from videochat_r1.tasks.base import load_task
 from videochat_r1.video.clips import ClipLoader
 from videochat_r1.video.probe import probe
@@ -133,7 +134,6 @@ def test_a_smaller_world_leaves_nothing_of_a_larger_one_but_its_videos(tmp_path)
     larger = write_world(tmp_path, clips=5, levels=("easy",))
     of_user = tmp_path / "got10k" / "train" / "GOT-10k_Train_000001"
     of_user.mkdir()
-    (tmp_path / "nextgqa_test.json").write_text('[{"video": "1.mp4"}]')
     noted = next((tmp_path / "got10k" / "train").glob("easy-train-0-000003-*"))
     (noted / "notes.txt").write_text("mine")
     films = set(larger.videos.iterdir())
@@ -161,3 +161,15 @@ def test_scenes_of_two_calls_never_share_a_film_unless_they_are_the_same(tmp_pat
     drawn = render(second[0][0], [0.0])[0].permute(1, 2, 0).numpy()
     assert psnr(pictures(Path(samples[2].video))[0], drawn) > 20
     assert torch.equal(render(second[0][0], [0.0]), render(second[0][0], [0.0]))
+
+
+@pytest.mark.parametrize(
+    "name, text", [("train.jsonl", '{"mine": 1}\n'), ("charades_sta_test.json", '{"mine": 1}'), ("test.jsonl", "no JSON")]
+)
+def test_a_users_own_list_is_never_replaced(tmp_path, name, text):
+    write_world(tmp_path, clips=1)
+    write_world(tmp_path, clips=2)  # one of ours is
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=name):
+        write_world(tmp_path, clips=2)
+    assert (tmp_path / name).read_text() == text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from pydantic import field_validator
 
 from videochat_r1.commands.display import finite, print_json, say
-from videochat_r1.commands.options import Command, Given, Options, argument, option
+from videochat_r1.commands.options import MOST_RESAMPLES, Command, Given, Options, argument, option
 from videochat_r1.errors import DataError, Interrupted
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Ablate(Options):
     seeds: tuple[int, ...] = option((0, 1, 2), "train every cell with each of these seeds", "A,B,..")
     only: tuple[str, ...] = option((), "run these cells alone", "NAME,..")
     markdown: str = option("", "only write the page of the results that are in --out to this file, its figure beside it", "FILE")
-    resamples: int = option(1000, "bootstrap resamples of the intervals over videos", ge=0)
+    resamples: int = option(1000, "bootstrap resamples of the intervals over videos", ge=0, le=MOST_RESAMPLES)
     json_: bool = option(False, "print the whole table as one JSON object")
 
     @field_validator("seeds")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TextIO
 
 from videochat_r1.commands.display import figures_table, print_json
-from videochat_r1.commands.options import Command, Given, option, seed_option
+from videochat_r1.commands.options import MOST_RESAMPLES, Command, Given, option, seed_option
 from videochat_r1.commands.sources import SourceOptions
 from videochat_r1.counting import counted
 
@@ -15,7 +15,7 @@ class Baselines(SourceOptions):
     figure is worth something only beside them."""
 
     train: str = option("", "fit the constant answers on this annotation file of the same data set", "FILE")
-    resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0)
+    resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0, le=MOST_RESAMPLES)
     seed: int = seed_option("of the resamples")
     json_: bool = option(False, "print one JSON object: {NAME: {METRIC: value}}, below {TASK: ...} where there are several tasks")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from videochat_r1.commands.display import print_json, print_table, say
 from videochat_r1.commands.judging import JUDGE, judge_of
-from videochat_r1.commands.options import Command, Given, argument, option, seed_option
+from videochat_r1.commands.options import MOST_RESAMPLES, Command, Given, argument, option, seed_option
 from videochat_r1.commands.sources import SourceOptions
 from videochat_r1.counting import counted
 from videochat_r1.errors import UsageError
@@ -31,7 +31,7 @@ class Compare(SourceOptions):
     thinking: bool = option(False, "files of predictions: the form that was asked for has a <think> block")
     reading: Literal["strict", "released"] = option("strict", "files of predictions: how answers are read")
     judge: str = option("offline", f"files of predictions: {JUDGE}", "offline|FILE")
-    resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0)
+    resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0, le=MOST_RESAMPLES)
     seed: int = seed_option("of the resamples and permutations")
     json_: bool = option(False, "print one JSON object")
 

@@ -31,17 +31,19 @@ COUNTED = 256
 
 @dataclass(frozen=True)
 class Source:
-    """One [[data]] or [[test]] table: what was read, or why it could not be. title: such as "data.0 (jsonl)"."""
+    """One [[data]] or [[test]] table: what was read, or why it could not be. title: such as "data.0 (jsonl)". stops: what a run
+    would stop with, where the file is there."""
 
     title: str
     loaded: Loaded | None
     fault: str = ""
+    stops: UserFault | None = None
 
 
 def dry_run(recipe: Recipe, tokenizer: str, out: TextIO) -> int:
     """Print all of it. A data set that is not there yet is told, and everything else shown. Raises what would stop a run, once all is
-    printed: UsageError for more tokens than the model takes, DataError for a prompt that is too long, and for test sets that share samples
-    or videos with the training sets."""
+    printed: the fault of a data set that cannot be read, UsageError for more tokens than the model takes, DataError for a prompt that is
+    too long, and for test sets that share samples or videos with the training sets."""
     from videochat_r1.policy.memory import sizes_of
     from videochat_r1.runs import require_room
 
@@ -68,6 +70,9 @@ def dry_run(recipe: Recipe, tokenizer: str, out: TextIO) -> int:
         prompts = counted(recipe.train.prompts_per_step, "prompt")
         out.write(f"\n{counted(steps, 'step')} of {prompts} x {recipe.grpo.group_size} completions.\n")
     out.write("A dry run: no weights were loaded, nothing was written.\n")
+    for each in (*sources, *tests):
+        if each.stops is not None:
+            raise each.stops
     require_sound_test(recipe, [samples], tested)
     for stopped in (of_tests.stopped, counts.stopped):  # a run asks the test sets first
         if stopped is not None:
@@ -92,7 +97,7 @@ def _read(title: str, source: DataSource, *, keeps_missing: bool = False) -> Sou
     try:
         read = read_samples(source if there else source.model_copy(update={"videos": ""}), keeps_missing=keeps_missing)
     except UserFault as fault:
-        return Source(title, None, fault.what)
+        return Source(title, None, fault.what, fault if os.path.exists(source.annotations) else None)
     return Source(title, read, "" if there else f"no folder {source.videos}: counted as if all videos were there")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from videochat_r1.chat.config import CluesConfig
 from videochat_r1.commands.display import figures_table, print_json, say
 from videochat_r1.commands.judging import JUDGE, judge_of, told
-from videochat_r1.commands.options import Command, Given, option, seed_option
+from videochat_r1.commands.options import MOST_RESAMPLES, Command, Given, option, seed_option
 from videochat_r1.commands.policies import Greedy, PolicyOptions
 from videochat_r1.commands.soundness import defects_line
 from videochat_r1.commands.sources import SourceOptions, none_usable
@@ -44,7 +44,7 @@ class Evaluate(SourceOptions, PolicyOptions):
     rollout: Greedy = option(Greedy, "how answers are drawn")
     looks: CluesConfig = option(CluesConfig, "thinking with clues; without --base the policy is also asked in one look, and compared")
     judge: str = option("offline", JUDGE, "offline|FILE")
-    resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0)
+    resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0, le=MOST_RESAMPLES)
     seed: int = seed_option("of the draws and of the resamples")
     json_: bool = option(False, "print one JSON object")
 
@@ -236,7 +236,10 @@ def _keep(folder: Path, options: Evaluate, record: Record, samples: list[Sample]
         from videochat_r1.evaluation.lmms_eval.export import write_logs
 
         names += [path.name for path in write_logs(folder, record)]
-    if options.report:
+    if not options.report:  # an earlier one would tell of other answers
+        for name in ("report.html", "report.md", "report.json"):
+            (folder / name).unlink(missing_ok=True)
+    else:
         from videochat_r1.evaluation.report import write_report
         from videochat_r1.evaluation.run_report import evaluation_report
 

@@ -49,6 +49,10 @@ def option(default: Any, what: str, metavar: str = "", *, many: bool = False, **
     return Field(default, description=what, json_schema_extra=extra, **bounds)
 
 
+MOST_RESAMPLES = 1_000_000
+"""Of a bootstrap: more would change no digit that is shown, and take hours."""
+
+
 def seed_option(what: str) -> Any:
     """--seed N, for every command that draws: no generator takes a negative one, and some notice only when the work is done."""
     return option(0, what, ge=0, le=2**63 - 1)

@@ -146,6 +146,8 @@ def known_models(path: str) -> str:
     from videochat_r1.policy.released import CONFIGS
     from videochat_r1.spelling import did_you_mean
 
+    if any((Path(path).expanduser() / "policy" / name).is_file() for name in ("config.json", "adapter_config.json")):
+        return f"It is a run's folder: give {Path(path) / 'policy'}."
     return nearest_model(Path(path).expanduser()) or did_you_mean(path, [SMALL, *CONFIGS])
 
 

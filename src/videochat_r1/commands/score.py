@@ -7,7 +7,7 @@ from typing import Any, Literal, TextIO
 
 from videochat_r1.commands.display import figures_table, print_json, say
 from videochat_r1.commands.judging import JUDGE, judge_of, told
-from videochat_r1.commands.options import Command, Given, argument, option, seed_option
+from videochat_r1.commands.options import MOST_RESAMPLES, Command, Given, argument, option, seed_option
 from videochat_r1.commands.sources import SourceOptions
 from videochat_r1.counting import counted
 
@@ -20,7 +20,7 @@ class Score(SourceOptions):
     thinking: bool = option(False, "the form that was asked for has a <think> block")
     reading: Literal["strict", "released"] = option("strict", "how answers are read: strict, or as the released code would have")
     judge: str = option("offline", JUDGE, "offline|FILE")
-    resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0)
+    resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0, le=MOST_RESAMPLES)
     seed: int = seed_option("of the resamples")
     json_: bool = option(False, "print one JSON object")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from videochat_r1.errors import UsageError
 from videochat_r1.section import Section
 
 RELEASED: dict[str, dict[str, dict[str, Any]]] = {
@@ -70,7 +71,12 @@ def _of_file(file: Path, path: str) -> Manner:
     from videochat_r1.video.sampling import VideoConfig
 
     said: dict[str, type[Section]] = {"video": VideoConfig, "asking": Asking, "rollout": RolloutConfig}
-    return Manner(path, str(file), {name: read_section(file, name, model).model_dump(exclude_unset=True) for name, model in said.items()})
+    try:
+        sections = {name: read_section(file, name, model).model_dump(exclude_unset=True) for name, model in said.items()}
+    except UsageError as fault:
+        mend = "Copy the policy's folder again; or remove the file, and say on the command line how to ask."
+        raise UsageError(fault.what, mend) from None
+    return Manner(path, str(file), sections)
 
 
 Chosen = TypeVar("Chosen", bound=Section)

@@ -18,6 +18,7 @@ from torch import Tensor
 from videochat_r1.background import helpers_begin
 from videochat_r1.datasets.base.rows import write_rows
 from videochat_r1.datasets.got10k import FRAMES_PER_SECOND, assumed_frames
+from videochat_r1.errors import UsageError
 from videochat_r1.types import Sample
 from videochat_r1.world.questions import TASKS, fits, sample
 from videochat_r1.world.render import render
@@ -103,7 +104,12 @@ def film_samples(pairs: Sequence[tuple[Scene, str]], videos: Path) -> list[Sampl
 def write_world(out: Path, *, clips: int, seed: int = 0, levels: Sequence[str] = ("easy",)) -> World:
     """`clips` training scenes and a quarter as many held-out ones (two at least) at each level, in every official format that fits them.
     In two of five the target stays from beginning to end, as tracking needs. Lists and GOT-10k folders that an earlier world left there and
-    this one has not are removed; its videos stay."""
+    this one has not are removed; its videos stay. Raises UsageError where a list has the name of one of ours and is somebody's own."""
+    for path in (out / name for split in SPLITS for name in (f"{split}.jsonl", *(f"{each}_{split}.json" for each in FORMATS))):
+        if path.exists() and not _is_list_of_scenes(path):
+            raise UsageError(
+                f"{path} is there, and it is no list of this world's scenes.", "Choose another folder with --out, or move the file."
+            )
     videos = out / "videos"
     samples: dict[str, list[Sample]] = {}
     annotations: dict[str, dict[str, Path]] = {}
@@ -165,7 +171,8 @@ def _clear_earlier(out: Path, split: str, written: set[str], scenes: set[str]) -
 
 def _is_list_of_scenes(path: Path) -> bool:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        rows = [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
         return bool(rows) and all(
             SCENE.fullmatch(Path(row if isinstance(rows, dict) else row.get("video") or row["path"]).stem) for row in rows
         )
