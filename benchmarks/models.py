@@ -27,7 +27,7 @@ from videochat_r1.policy.config import PolicyConfig
 from videochat_r1.policy.memory import Sizes, sizes_of
 from videochat_r1.policy.model import Policy, add_adapter, load_policy
 from videochat_r1.policy.processing import Processing
-from videochat_r1.policy.prompt import render
+from videochat_r1.policy.prompt import pinned_for, render
 from videochat_r1.policy.released import CONFIGS
 from videochat_r1.small import SMALL_MODEL, SMALL_VIDEO
 from videochat_r1.tasks.base import Asking, load_task
@@ -264,12 +264,14 @@ class Supply:
             self.prompt_tokens = prompt_tokens or self.geometry.prompt_tokens
 
     def prompts(self, count: int, at_most: int | None = None) -> list[Prompt]:
-        """at_most: tokens of each, where those of the benchmark are more."""
+        """In pinned memory for a GPU, as a training run has them. at_most: tokens of each, where those of the benchmark are more."""
         start, self.given = self.given, self.given + count
         if self.name == "small":
-            return filmed_prompts(self.policy, start, count, self.seed)
-        tokens = min(self.prompt_tokens, at_most or self.prompt_tokens)
-        return [random_prompt(self.policy, self.geometry, tokens, self.seed + 1 + start + k) for k in range(count)]
+            drawn = filmed_prompts(self.policy, start, count, self.seed)
+        else:
+            tokens = min(self.prompt_tokens, at_most or self.prompt_tokens)
+            drawn = [random_prompt(self.policy, self.geometry, tokens, self.seed + 1 + start + k) for k in range(count)]
+        return [pinned_for(self.device, prompt) for prompt in drawn]
 
 
 TASKS = ("temporal_grounding", "tracking", "video_qa", "grounded_qa", "description", "quality")

@@ -21,7 +21,7 @@ from transformers import (
 from videochat_r1.errors import DataError, EnvironmentFault
 from videochat_r1.policy.patches import frames_to_patches
 from videochat_r1.policy.processing import Processing
-from videochat_r1.policy.prompt import count_tokens, encode_text, prompt_ids, render, render_text
+from videochat_r1.policy.prompt import count_tokens, encode_text, pinned_for, prompt_ids, render, render_text
 from videochat_r1.tasks.base import Asking, Task
 
 QUESTIONS = [
@@ -191,3 +191,12 @@ def test_a_written_answer_is_a_completion_with_its_end():
     answer = encode_text(policy, "<answer>é 0.5 to 1.5</answer>")
     assert answer.ids_T[-1] == policy.end_ids[0] == policy.tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert policy.tokenizer.decode(answer.ids_T[:-1]) == answer.text and len(answer.logprobs_T) == len(answer)
+
+
+def test_patches_for_a_gpu_lie_in_pinned_memory(monkeypatch):
+    prompt = tiny_prompt(tiny_policy("qwen2_5_vl"))
+    assert pinned_for(torch.device("cpu"), prompt) is prompt
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)  # stands in for what needs a GPU
+    pinned = pinned_for(torch.device("cuda"), prompt)
+    torch.testing.assert_close(pinned.patches, prompt.patches + 1)
+    assert pinned.ids_P is prompt.ids_P and pinned.clip is prompt.clip

@@ -28,6 +28,14 @@ def ids(completions):
     return [[each.ids_T.tolist() for each in group] for group in completions]
 
 
+def hold_alike(found, expected):
+    """The same tokens, their log-probabilities but for rounding."""
+    assert ids(found) == ids(expected)
+    for group, wanted in zip(found, expected, strict=True):
+        for each, other in zip(group, wanted, strict=True):
+            torch.testing.assert_close(each.logprobs_T, other.logprobs_T, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("settings", [{}, {"lora_rank": 4}], ids=["full", "LoRA"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_equals_the_stock_generate(family, settings):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from videochat_r1.commands.display import print_json, print_table, say
-from videochat_r1.commands.dry_run import load_of, most_video_tokens, run_memory, size_text
+from videochat_r1.commands.dry_run import load_of, most_video_tokens, positions_of, run_memory, size_text
 from videochat_r1.commands.options import Command, Given, Options, argument, option
 from videochat_r1.commands.prompt_walk import known_models
 from videochat_r1.config import Recipe, read_recipe
@@ -75,9 +75,8 @@ def run(options: Plan, out: TextIO, fields: Given) -> int:
     config = configuration(recipe.policy.path)
     plan = planned(recipe, config, card_of(options), options.prompt_tokens, options.completion_tokens)
     changes = first_changes(recipe, config, plan, options)
-    text = config.get("text_config") or config
-    positions, tokens = text.get("max_position_embeddings"), plan.load.prompt_tokens + plan.load.completion_tokens
-    if isinstance(positions, int) and tokens > positions:
+    positions, tokens = positions_of(config), plan.load.prompt_tokens + plan.load.completion_tokens
+    if tokens > positions:
         say(f"Prompt and completion are {tokens:,} tokens, and the model takes {positions:,}: a run would refuse such prompts.")
     beside = list(comparisons(recipe, plan, Path(options.measured))) if options.measured else []
     if options.json_:

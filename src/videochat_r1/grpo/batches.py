@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from videochat_r1.errors import DataError, VideoError
 from videochat_r1.grpo.ahead import ahead
 from videochat_r1.grpo.order import Order, Turn
 from videochat_r1.policy.model import Policy
-from videochat_r1.policy.prompt import render
+from videochat_r1.policy.prompt import pinned_for, render
 from videochat_r1.tasks.base import Asking, Task, load_task
 from videochat_r1.types import Prompt, Sample
 from videochat_r1.video.clips import ClipLoader, prefetch
@@ -70,14 +70,12 @@ def rendered(
             waiting.append(turn)
             yield task_of(turn), turn.sample
 
-    pins = policy.device.type == "cuda"
     for (task, sample), clip in prefetch(loader, items(), loader.config.prefetch_clips, loader.config.prefetch_threads):
         turn = waiting.popleft()
         if isinstance(clip, VideoError):
             yield turn, clip
             continue
-        prompt = render(policy, task, sample, clip, asking)
-        yield turn, replace(prompt, patches=prompt.patches.pin_memory()) if pins else prompt
+        yield turn, pinned_for(policy.device, render(policy, task, sample, clip, asking))
 
 
 def task_of(turn: Turn) -> Task:

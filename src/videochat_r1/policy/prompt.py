@@ -6,6 +6,7 @@ once, with one placeholder a run of video tokens, and the runs are spread out af
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 Order = Literal["text_first", "video_first"]
 PLACEHOLDER = "<|video_pad|>"
 STANDIN = "\n [the question] \n"  # with white space around it: a template that trims what it is given must show it
+
+
+def pinned_for(device: torch.device, prompt: Prompt) -> Prompt:
+    """The prompt with its patches where they are copied to a GPU while it works: in pinned memory. For a CPU as it is."""
+    return replace(prompt, patches=prompt.patches.pin_memory()) if device.type == "cuda" else prompt
 
 
 def render(policy: Processing, task: Task, sample: Sample, clip: Clip, asking: Asking) -> Prompt:
