@@ -161,19 +161,16 @@ def _warnings_held(debug: bool) -> Iterator[None]:
     if debug:
         yield
         return
-    # PyTorch warns in its log of enumerations of torchao, where that is installed. It sets its loggers' levels itself, and leaves filters.
-    log = logging.getLogger("torch.utils._pytree")
-    log.addFilter(_is_error)
+    from videochat_r1.commands.quiet import PYTREE_LOG, is_no_notice_of_torchao
+
+    log = logging.getLogger(PYTREE_LOG)
+    log.addFilter(is_no_notice_of_torchao)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.removeFilter(_is_error)
-
-
-def _is_error(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.ERROR
+        log.removeFilter(is_no_notice_of_torchao)
 
 
 if __name__ == "__main__":
