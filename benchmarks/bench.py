@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import datetime
 import errno
+import functools
 import importlib.metadata
 import json
 import os
@@ -21,13 +22,31 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
+
+from videochat_r1.errors import EnvironmentFault, UsageError, UserFault
 
 OUT = Path("runs/benchmarks")
 VERSIONS = ("torch", "transformers", "peft", "triton", "trl", "av", "videochat-r1")
 Row = dict[str, Any]
+Given, Made = ParamSpec("Given"), TypeVar("Made")
+
+
+def command(main: Callable[Given, Made]) -> Callable[Given, Made]:
+    """A benchmark's main that ends as `videochat-r1` does: a user's own fault is said in a line or two, and its exit code is 2 for a wrong
+    argument, 3 for data, 4 for what the machine lacks."""
+
+    @functools.wraps(main)
+    def ended(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+        try:
+            return main(*args, **kwargs)
+        except UserFault as fault:
+            say(str(fault))
+            raise SystemExit(fault.exit_code) from None
+
+    return ended
 
 
 def arguments(doc: str | None, name: str, *, threads: int = 2, budget_s: float = 500.0) -> argparse.ArgumentParser:
@@ -50,13 +69,16 @@ def arguments(doc: str | None, name: str, *, threads: int = 2, budget_s: float =
 
 
 def begin(chosen: argparse.Namespace) -> torch.device:
-    """Threads and seed as chosen; the device. Raises SystemExit where there is no such device."""
+    """Threads and seed as chosen; the device. Raises UsageError for a name that is no device's, EnvironmentFault where there is none."""
+    is_known = chosen.device.partition(":")[0] in ("cpu", "cuda")
     try:
-        device = torch.device(chosen.device)
+        device = torch.device(chosen.device if is_known else "")
     except RuntimeError:
-        raise SystemExit(f"--device: {chosen.device!r} is no device; give cpu, cuda or cuda:N.") from None
+        raise UsageError(f"--device: {chosen.device!r} is no device.", "Give cpu, cuda or cuda:N.") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("--device: no GPU can be used here; give --device cpu, and a small --geometry.")
+        raise EnvironmentFault("--device: no GPU can be used here.", "Give --device cpu, and a small --geometry.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise EnvironmentFault(f"--device: there is no {chosen.device} here.", f"Give one below cuda:{torch.cuda.device_count()}.")
     torch.set_num_threads(chosen.threads)
     Clock.on_cpu = time.process_time if chosen.clock == "processor" else time.perf_counter
     torch.manual_seed(chosen.seed)
@@ -228,7 +250,8 @@ def ceilings(device: torch.device, dtype: torch.dtype) -> Row:
 
 
 class Record:
-    """What a command measured, in a JSON file that is whole after every row. A file of an earlier run is there until the first row."""
+    """What a command measured, in a JSON file that is whole after every row. A file of an earlier run is there until the first row.
+    Raises EnvironmentFault where there can be none."""
 
     def __init__(self, name: str, chosen: argparse.Namespace, device: torch.device, label: str, settings: Mapping[str, Any]) -> None:
         self.path: Path = chosen.out or OUT / f"{name}-{label}.json"
@@ -239,7 +262,7 @@ class Record:
             self._draft.touch()
             self._draft.unlink()
         except OSError as fault:
-            raise SystemExit(f"--out: {self.path} cannot be written: {fault.strerror}.") from None
+            raise EnvironmentFault(f"--out: {self.path} cannot be written: {fault.strerror}.", "Name a file to write.") from None
         self.began = time.perf_counter()
         self.content: dict[str, Any] = {
             "benchmark": name,

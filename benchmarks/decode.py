@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.bench import Budget, Record, among, arguments, begin, ceilings, numbers, positive, seconds_of
+from benchmarks.bench import Budget, Record, among, arguments, begin, ceilings, command, numbers, positive, seconds_of
 from benchmarks.models import GEOMETRIES, Supply
 from benchmarks.step import Oracle, vars_of
 from benchmarks.ways import decode_bytes, generate
@@ -49,6 +49,7 @@ OURS = {  # how each is run: with CUDA graphs, and with layers of one input as o
 WAYS = (*OURS, "stock merged", "stock unmerged")
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> Record:
     parser = arguments(__doc__, "decode")
     parser.add_argument("--geometry", default="3b", choices=GEOMETRIES)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.bench import Record, among, arguments, begin, ceilings, numbers, positive, seconds_of
+from benchmarks.bench import Record, among, arguments, begin, ceilings, command, numbers, positive, seconds_of
 from benchmarks.models import NAMES, Supply
 from benchmarks.step import checked, vars_of
 from benchmarks.ways import Settings, Shared, lesson_of
@@ -37,6 +37,7 @@ COLUMNS = {
 REPEATS = 20  # of one layer's attention in a graph: one alone is too short to time
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> Record:
     parser = arguments(__doc__, "kernels")
     parser.add_argument("--geometry", default="3b", choices=NAMES)

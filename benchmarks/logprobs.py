@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.bench import Budget, Clock, GraphBytes, Record, among, arguments, begin, ceilings, positive, seconds_of, spread
+from benchmarks.bench import Budget, Clock, GraphBytes, Record, among, arguments, begin, ceilings, command, positive, seconds_of, spread
 from benchmarks.models import GEOMETRIES, LARGE, Supply
 from benchmarks.step import Oracle, vars_of
 from benchmarks.ways import forward_flops
@@ -45,6 +45,7 @@ ROWS, PLAIN = "one row a completion", "plain"
 WAYS = (*typing.get_args(Backend), ROWS, PLAIN)
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> Record:
     parser = arguments(__doc__, "logprobs")
     parser.add_argument("--geometry", default="3b", choices=GEOMETRIES)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.bench import Budget, Clock, Record, arguments, begin, ceilings, medians, numbers, positive
+from benchmarks.bench import Budget, Clock, Record, arguments, begin, ceilings, command, medians, numbers, positive
 from benchmarks.models import GEOMETRIES, NAMES, Supply, video_tokens
 from benchmarks.step import vars_of
 from benchmarks.ways import PHASES, Settings, Shared
@@ -72,6 +72,7 @@ COLUMNS = {
 }
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> Record:
     parser = arguments(__doc__, "scaling")
     parser.add_argument("--geometry", default="3b", choices=NAMES)

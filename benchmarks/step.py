@@ -21,9 +21,10 @@ from typing import Any, get_args
 import torch
 from pydantic import ValidationError
 
-from benchmarks.bench import Budget, Clock, Record, among, arguments, begin, ceilings, medians, numbers, positive, say
+from benchmarks.bench import Budget, Clock, Record, among, arguments, begin, ceilings, command, medians, numbers, positive, say
 from benchmarks.models import GEOMETRIES, LARGE, NAMES, Supply, video_tokens
 from benchmarks.ways import PHASES, WAYS, Settings, Shared, Stock, decode_bytes, forward_flops, useful_passes
+from videochat_r1.errors import UsageError
 from videochat_r1.grpo.optimizer import Optimizer
 from videochat_r1.policy import cost
 from videochat_r1.policy.fused import stock_layers
@@ -59,6 +60,7 @@ COLUMNS = {
 }
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> Record:
     parser = arguments(__doc__, "step")
     parser.add_argument("--geometry", default="3b", choices=NAMES)
@@ -148,7 +150,7 @@ def supply_of(chosen: argparse.Namespace, device: torch.device, prompt_tokens: i
     try:
         return Supply(chosen.geometry, device, seed=chosen.seed, prompt_tokens=prompt_tokens, **settings)
     except ValidationError as fault:
-        raise SystemExit("--set: " + "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in fault.errors())) from None
+        raise UsageError("--set: " + "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in fault.errors())) from None
 
 
 class Oracle:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import statistics
 import tempfile
 import time
@@ -22,16 +23,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.bench import Clock, Record, arguments, begin, ceilings, positive, say
+from benchmarks.bench import Clock, Record, arguments, begin, ceilings, command, positive, say
 from benchmarks.models import GEOMETRIES, Geometry, hf_config, moments_of, processing_of
 from benchmarks.step import vars_of
 from benchmarks.ways import Settings, forward_flops, useful_passes
+from videochat_r1.errors import EnvironmentFault
 from videochat_r1.policy.config import PolicyConfig
 from videochat_r1.policy.fused import attach, kernels_work
 from videochat_r1.policy.patches import embed_by_product
 from videochat_r1.policy.released import chat_of
 from videochat_r1.policy.vision_attention import batch_windows
 
+NEEDED = ("trl", "accelerate", "datasets")
 COLUMNS = {
     "beta": lambda row: row["beta"],
     "P": lambda row: row["prompt_tokens"],
@@ -49,6 +52,7 @@ COLUMNS = {
 }
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> Record:
     parser = arguments(__doc__, "trl_images")
     parser.add_argument("--geometry", default="3b", choices=[name for name in GEOMETRIES if "qwen3" not in name])
@@ -61,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> Record:
     parser.add_argument("--lora-rank", type=int, default=None)
     parser.add_argument("--vision-path", choices=["fast", "stock"], default="fast", help="fast: TRL gets our faster tower too")
     chosen = parser.parse_args(argv)
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise EnvironmentFault(f"trl_images needs {', '.join(missing)}, not installed here.", f"pip install {' '.join(missing)}")
     device = begin(chosen)
     record = Record("trl_images", chosen, device, chosen.geometry, vars_of(chosen))
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32

@@ -24,7 +24,7 @@ import av
 import numpy as np
 import torch
 
-from benchmarks.bench import OUT, Record, among, arguments, begin, numbers, positive, say
+from benchmarks.bench import OUT, Record, among, arguments, begin, command, numbers, positive, say
 from benchmarks.step import vars_of
 from videochat_r1.video.decode import decode, probe
 from videochat_r1.video.resize import Geometry
@@ -47,6 +47,7 @@ COLUMNS = {
 Decoder = Callable[[str, VideoConfig], "tuple[int, tuple[int, int]]"]
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> Record:
     parser = arguments(__doc__, "video", threads=1)
     parser.add_argument("files", nargs="*")

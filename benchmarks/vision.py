@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.bench import Budget, Clock, Record, arguments, begin, ceilings, numbers, positive, seconds_of, spread
+from benchmarks.bench import Budget, Clock, Record, arguments, begin, ceilings, command, numbers, positive, seconds_of, spread
 from benchmarks.models import GEOMETRIES, random_policy, random_prompt, video_tokens
 from benchmarks.step import vars_of
 from videochat_r1.policy.config import PolicyConfig
@@ -34,6 +34,7 @@ COLUMNS = {
 }
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> Record:
     parser = arguments(__doc__, "vision")
     parser.add_argument("--geometry", default="3b", choices=GEOMETRIES)

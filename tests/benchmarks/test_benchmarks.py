@@ -5,15 +5,20 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import logging as notes
 import math
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 import torch
 from benchmarks import bench, decode, figures, kernels, logprobs, models, scaling, step, trl_images, video, vision, ways
+from tests.command_line import ROOT
 from tests.video.films import write_film
 
+from videochat_r1.commands.quiet import PYTREE_LOG
 from videochat_r1.policy.released import CONFIGS
 
 # a budget that even a busy machine keeps
@@ -302,21 +307,72 @@ def test_a_wrong_option_is_said_in_a_line(module, words, said, capsys):
     assert stopped.value.code == 2 and said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words, said", [(("--set", "attention=foo"), "attention"), (("--device", "foo"), "no device")])
-def test_what_a_file_held_is_there_until_something_is_measured(words, said, tmp_path):
+UNUSABLE = {
+    "a setting that there is not": (2, ("--set", "attention=foo"), "attention"),
+    "no device": (2, ("--device", "foo"), "'foo' is no device"),
+    "a device that nothing runs on": (2, ("--device", "meta"), "'meta' is no device"),
+}
+
+
+@pytest.mark.parametrize("code, words, said", UNUSABLE.values(), ids=UNUSABLE)
+def test_what_a_file_held_is_there_until_something_is_measured(code, words, said, tmp_path, capsys):
     file = tmp_path / "out.json"
     file.write_text("measured before")
-    with pytest.raises(SystemExit, match=said):
-        step.main(["--geometry", "toy", "--device", "cpu", "--out", str(file), *words])
+    assert said in refused(capsys, code, step, "--geometry", "toy", "--device", "cpu", "--out", str(file), *words)
     assert file.read_text() == "measured before" and list(tmp_path.iterdir()) == [file]
 
 
-def test_a_file_that_cannot_be_written_is_said_before_anything_is_made(tmp_path):
-    with pytest.raises(SystemExit, match="cannot be written: Is a directory"):
-        step.main(["--geometry", "toy", "--device", "cpu", "--out", str(tmp_path)])
+def test_a_file_that_cannot_be_written_is_said_before_anything_is_made(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SystemExit, match="cannot be written"):
-        step.main(["--geometry", "toy", "--device", "cpu", "--out", str(tmp_path / "file" / "out.json")])
+    for out, said in ((tmp_path, "cannot be written: Is a directory"), (tmp_path / "file" / "out.json", "cannot be written")):
+        assert said in refused(capsys, 4, step, "--geometry", "toy", "--device", "cpu", "--out", str(out))
+
+
+TIMED = [step, decode, logprobs, vision, scaling, kernels, trl_images, video]
+
+
+@pytest.mark.parametrize("module", TIMED, ids=lambda module: module.__name__)
+def test_what_the_machine_lacks_ends_with_4(module, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(trl_images, "NEEDED", ())
+    words = ("--out", str(tmp_path / "out.json"), *(["--long"] if module is video else []), "--device", "cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "no GPU can be used here" in refused(capsys, 4, module, *words)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert "there is no cuda:1 here" in refused(capsys, 4, module, *words[:-1], "cuda:1")
+
+
+def test_a_library_that_is_not_here_ends_with_4(capsys, monkeypatch):
+    monkeypatch.setattr(trl_images, "NEEDED", ("torch", "trl_of_nowhere"))
+    assert "needs trl_of_nowhere, not installed" in refused(capsys, 4, trl_images, "--device", "cpu", "--geometry", "toy")
+
+
+def test_a_film_that_is_not_there_ends_with_3(tmp_path, capsys):
+    assert "nowhere.mp4" in refused(capsys, 3, video, str(tmp_path / "nowhere.mp4"), "--only", "ours", "--out", str(tmp_path / "out.json"))
+
+
+def test_a_command_says_nothing_of_torchao():
+    """Which transformers loads wherever it is installed: in a process of its own, as people start it."""
+    done = subprocess.run([sys.executable, "-m", "benchmarks.step", "--device", "foo"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "--device: 'foo' is no device.\nGive cpu, cuda or cuda:N.\n"
+
+
+def test_other_notes_of_that_log_are_heard(caplog):
+    log = notes.getLogger(PYTREE_LOG)
+    log.warning("%s is an Enum subclass and is now natively supported", "one")
+    log.warning("another note")
+    assert [record.message for record in caplog.records] == ["another note"]
+
+
+def refused(capsys, code, module, *words):
+    """The one or two lines of a fault that ends a benchmark with that exit code."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        module.main(list(words))
+    out, err = capsys.readouterr()
+    assert stopped.value.code == code and out == "" and 1 <= len(err.splitlines()) <= 2, err
+    return err
 
 
 def test_gradients_that_point_elsewhere_are_seen(monkeypatch):
