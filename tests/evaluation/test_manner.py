@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from videochat_r1.config import read_recipe
@@ -56,3 +58,10 @@ def test_a_recipe_may_name_the_built_in_model(tmp_path):
     assert read_recipe(tmp_path / "r.toml").policy.path == str(SMALL_MODEL)
     (tmp_path / "small").mkdir()
     assert read_recipe(tmp_path / "r.toml").policy.path == str(tmp_path / "small"), "a folder of that name goes first"
+
+
+@pytest.mark.parametrize("made", [Path.mkdir, lambda path: path.symlink_to("nowhere")], ids=["a folder", "a link to nothing"])
+def test_how_a_policy_was_asked_is_not_passed_over_where_it_is_no_file(tmp_path, made):
+    made(tmp_path / "asked.toml")
+    with pytest.raises(UsageError, match=r"asked\.toml' cannot be read: .*\n.*remove the file, and say on the command line how to ask"):
+        manner_of(str(tmp_path))

@@ -5,6 +5,7 @@ goes before all of this."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -48,7 +49,7 @@ def manner_of(policy: str) -> Manner:
         return _of_run(folder, str(folder / "policy"))
     if folder.is_dir() and folder.resolve().name == "policy" and (folder.resolve().parent / "recipe.toml").is_file():
         return _of_run(folder.resolve().parent, policy)
-    if (folder / ASKED).is_file():
+    if os.path.lexists(folder / ASKED):  # a folder of that name, or a link to nothing, is told as a file that cannot be read
         return _of_file(folder / ASKED, policy)
     name = PurePosixPath(folder.resolve().name if folder.is_dir() else policy).name
     if name in RELEASED:
