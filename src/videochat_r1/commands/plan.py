@@ -116,8 +116,9 @@ def _json_of(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as fault:
         raise UsageError(f"{path} cannot be read: {fault.strerror}.", "Check the path.") from None
-    except ValueError as fault:
-        raise UsageError(f"{path} cannot be read as JSON: {fault}.", "The file may be cut off.") from None
+    except (ValueError, RecursionError) as fault:
+        said = f"cannot be read as JSON: {fault}" if path.stat().st_size else "is empty"
+        raise UsageError(f"{path} {said}.", "The file may be cut off.") from None
     if not isinstance(found, dict):
         raise UsageError(f"{path} holds no JSON object.", "Check the path.")
     return found
@@ -247,16 +248,17 @@ def comparisons(recipe: Recipe, plan: Plans, path: Path) -> Iterator[Beside]:
     """For each row of benchmarks/step.py's JSON that ran our way (D), at the ceilings that it read; or for the one object
     {"phases": {PHASE: seconds}, "P", "C", "G", "prompts"?, "peak_bytes"?}."""
     content = _json_of(path)
-    rows = [row for row in content.get("rows", []) if isinstance(row, dict) and row.get("way") == "D" and row.get("seconds")]
+    listed = content.get("rows")
+    ours = [row for row in listed if isinstance(row, dict) and row.get("way") == "D"] if isinstance(listed, list) else []
+    rows = [row for row in ours if row.get("seconds")]
     if isinstance(content.get("phases"), dict):
         names = {"P": "prompt_tokens", "C": "completion_tokens", "G": "group", "prompts": "prompts", "geometry": "geometry"}
         one = {ours: content[theirs] for theirs, ours in names.items() if theirs in content}
-        bytes_ = content.get("peak_bytes")
-        most = max(bytes_.values(), default=None) if isinstance(bytes_, dict) else bytes_
-        rows.append({**one, "seconds": content["phases"], "peak_gib": most / 2**30 if isinstance(most, int | float) else most})
+        rows.append({**one, "seconds": content["phases"], "peak_gib": _gib(content.get("peak_bytes"))})
+    mend = "Give a JSON file of benchmarks/step.py, or an object with phases, P, C and G."
+    nothing = UsageError(f"{path} holds no measured phases.", mend)
     if not rows:
-        mend = "Give a JSON file of benchmarks/step.py, or an object with phases, P, C and G."
-        raise UsageError(f"{path} holds no measured phases.", mend)
+        raise nothing
     try:
         steps = [Measured.model_validate(row) for row in rows]
         tflops, gbps, budget = TypeAdapter(tuple[Amount, Amount, Count]).validate_python(_settings_of(content, plan))
@@ -268,7 +270,17 @@ def comparisons(recipe: Recipe, plan: Plans, path: Path) -> Iterator[Beside]:
         ) from None
     card = replace(plan.card, tflops=tflops, gbps=gbps)
     for step in steps:
-        yield _beside(recipe, replace(plan, load=replace(plan.load, token_budget=budget)), card, step)
+        beside = _beside(recipe, replace(plan, load=replace(plan.load, token_budget=budget)), card, step)
+        if not beside.rows:
+            raise nothing
+        yield beside
+
+
+def _gib(peak_bytes: Any) -> Any:
+    """Of bytes, or of the most of {PHASE: bytes}; what is no number stays as it is, to be told."""
+    found = list(peak_bytes.values()) if isinstance(peak_bytes, dict) else [peak_bytes]
+    wrong = [each for each in found if not isinstance(each, int | float)]
+    return max(found) / 2**30 if found and not wrong else next(iter(wrong), None)
 
 
 def _settings_of(content: Mapping[str, Any], plan: Plans) -> tuple[Any, Any, Any]:
