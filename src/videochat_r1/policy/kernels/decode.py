@@ -17,7 +17,7 @@ from torch import Tensor
 from videochat_r1.policy.kernels.rotary import is_by_token
 
 QUERIES = 64  # of a program in the first launch, at most
-BLOCK = 64  # keys that are looked at together
+BLOCK = 64  # keys that are looked at together, of two bytes a number
 CHUNK = 256  # keys of a program in the first launch, at least: what a chunk saves there it costs in the second
 PROGRAMS = 66  # of the first launch, about
 LOG2_E = 1.4426950408889634
@@ -186,14 +186,27 @@ def attend_step(
         "KV": kv_heads,
         "R": repeats,
         "D": size,
-        "BLOCK": BLOCK,
+        "BLOCK": BLOCK if q_BHD.element_size() == 2 else BLOCK // 4,  # several blocks of keys and values stand in shared memory
         "PRECISION": "ieee" if q_BHD.dtype == torch.float32 else "tf32",  # of float32 products alone
     }
     new_k_BKD, new_v_BKD = (x if is_by_token(x) else x.contiguous() for x in (new_k_BKD, new_v_BKD))
     queries = max(16, min(QUERIES, triton.next_power_of_2(tails * repeats)))
     scale = scale * LOG2_E
     _over_prompts[(splits, prompts * kv_heads, tiles)](
-        q_BHD, prompt_k_NKPD, prompt_v_NKPD, lengths_N, part, lse, scale, slots, chunk, batch, tails, QUERIES=queries, num_warps=4, **fixed
+        q_BHD,
+        prompt_k_NKPD,
+        prompt_v_NKPD,
+        lengths_N,
+        part,
+        lse,
+        scale,
+        slots,
+        chunk,
+        batch,
+        tails,
+        QUERIES=queries,
+        num_warps=4 if q_BHD.element_size() == 2 else 8,
+        **fixed,
     )
     _over_tails[(batch, kv_heads)](
         q_BHD,
