@@ -196,6 +196,14 @@ def test_an_empty_place_is_refused(capsys, tmp_path, monkeypatch, world):
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.parametrize("name, said", [("run.json", "a run"), ("answers.jsonl", "an evaluation"), ("model.safetensors", "a model")])
+def test_a_world_is_kept_apart_from_runs_evaluations_and_models(capsys, tmp_path, name, said):
+    (tmp_path / name).write_text('{"key":"0"}')
+    told = fault(capsys, 2, "world", "--out", tmp_path, "--clips", 1)
+    assert f"{tmp_path} is the folder of {said}" in told and str(tmp_path / "world") in told
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_a_level_that_is_named_twice_is_drawn_once(capsys, tmp_path):
     found = ran_json(capsys, "world", "--out", tmp_path, "--clips", 1, "--levels", "easy,easy")
     rows = (tmp_path / "test.jsonl").read_text().splitlines()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.command_line import ROOT, TINY_VIDEO, fault, ran, ran_json, saved_tiny_model
 
+from videochat_r1.commands.folders import require_room_for_evaluation
 from videochat_r1.world.files import write_world
 
 VIDEO = [str(part) for name, value in TINY_VIDEO.items() for part in (f"--{name.replace('_', '-')}", value)]
@@ -194,7 +195,41 @@ def test_another_evaluation_is_not_replaced(place, whole, tmp_path, capsys, give
 
 def test_a_run_keeps_its_report(place, tmp_path, capsys):
     (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "metrics.jsonl").write_text("{}")
     assert str(tmp_path / "evaluated") in fault(capsys, 2, *asked(place, "--out", tmp_path))
+
+
+KEPT_APART = {
+    "a model": ("config.json", "is a model's folder"),
+    "an adapter": ("adapter_model.safetensors", "is a model's folder"),
+    "annotations": ("train.json", "holds train.json, and is no evaluation's"),
+    "films": ("a.MP4", "holds a.MP4, and is no evaluation's"),
+    "a folder of films": ("videos/a.mp4", "holds videos, and is no evaluation's"),
+    "another's predictions": ("predictions.jsonl", "holds predictions.jsonl, and is no evaluation's"),
+    "a list of that name": ("answers.jsonl", "holds answers.jsonl, and is no evaluation's"),
+    "a model called base": ("base/config.json", "holds base, and is no evaluation's"),
+}
+
+
+@pytest.mark.parametrize("name, said", KEPT_APART.values(), ids=KEPT_APART)
+def test_answers_are_kept_apart_from_what_is_no_evaluations(place, tmp_path, capsys, name, said):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text('{"id": "mine"}\n')
+    before = sorted(tmp_path.rglob("*"))
+    told = fault(capsys, 2, *asked(place, "--out", tmp_path))
+    assert f"{tmp_path} {said}" in told and "Give --out a new or empty folder, or one of an earlier evaluation" in told
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_logs_and_the_beginnings_of_an_evaluation_are_in_no_ones_way(tmp_path):
+    for name in ("slurm-1.out", "log.txt", "report.json", "answers.1.jsonl", ".hidden.json"):
+        (tmp_path / name).touch()
+    (tmp_path / "answers.jsonl").write_text('{"key')  # as a kill leaves it
+    require_room_for_evaluation(tmp_path)
+    (tmp_path / "answers.jsonl").write_text('{"key":"0","text":""}\n')
+    (tmp_path / "predictions.jsonl").touch()  # it ended before its figures were written
+    require_room_for_evaluation(tmp_path)
+    require_room_for_evaluation(tmp_path / "new")
 
 
 def test_more_samples_and_a_base_go_on_from_an_evaluation(server, place, whole, tmp_path):

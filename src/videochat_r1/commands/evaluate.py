@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from videochat_r1.chat.config import CluesConfig
 from videochat_r1.commands.display import figures_table, print_json, say
+from videochat_r1.commands.folders import require_room_for_evaluation
 from videochat_r1.commands.judging import JUDGE, judge_of, told
 from videochat_r1.commands.options import MOST_RESAMPLES, Command, Given, option, seed_option
 from videochat_r1.commands.policies import Greedy, PolicyOptions
@@ -58,6 +59,7 @@ def run(options: Evaluate, out: TextIO, fields: Given) -> int:
     from videochat_r1.runs import ended_by_signals
 
     if options.out:
+        require_room_for_evaluation(Path(options.out))
         _require_writable(Path(options.out))
     with contextlib.ExitStack() as stack:
         with ended_by_signals(), joined() as processes:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from videochat_r1.commands.display import print_json
+from videochat_r1.commands.folders import require_room_for_world
 from videochat_r1.commands.options import Command, Given, Options, option, seed_option
 from videochat_r1.counting import counted
 from videochat_r1.errors import EnvironmentFault, UsageError
@@ -32,6 +33,7 @@ def run(options: World, out: TextIO, fields: Given) -> int:
         if level not in LEVELS:
             raise UsageError(f"--levels: there is no level {level!r}.", did_you_mean(level, LEVELS))
     folder = Path(options.out)
+    require_room_for_world(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         world = write_world(folder, clips=options.clips, seed=options.seed, levels=tuple(dict.fromkeys(options.levels)))

@@ -59,14 +59,10 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def require_same_evaluation(folder: Path, options: Mapping[str, Any], sections: Mapping[str, Section], samples: Sequence[Sample]) -> None:
-    """Raises UsageError where writing there would replace another evaluation, or a run's report. The same evaluation may be made again, of
-    more samples or beside a base too. options: as a Record has them; sections: those of them that say how the policy is asked."""
+    """Raises UsageError where writing there would replace another evaluation. The same evaluation may be made again, of more samples or
+    beside a base too. options: as a Record has them; sections: those of them that say how the policy is asked."""
     from videochat_r1.grpo.recipe import Change, compare, is_one_file
 
-    if (folder / "run.json").exists():
-        raise UsageError(
-            f"{folder} is a run: its own report would be replaced.", f"Give a folder of its own, such as --out {folder / 'evaluated'}."
-        )
     try:
         found = read_record(folder)
     except DataError:  # none, or answers alone, which are kept by what they are about
