@@ -193,6 +193,23 @@ def test_another_evaluation_is_not_replaced(place, whole, tmp_path, capsys, give
     assert kept(whole) == before
 
 
+def test_a_policy_that_was_trained_on_is_told_before_its_evaluation_is_replaced(server, place, tmp_path):
+    shutil.copytree(place / "model", tmp_path / "model")
+    model, out = tmp_path / "model", tmp_path / "out"
+    words = asked(place, "--out", out, "--no-report", "--limit", 2, "--base", model, model=model)
+    for _ in range(2):  # the same model again: nothing to tell
+        [(code, _, err)] = server.lives(*words)
+        assert code == 0 and "another model" not in err, err
+    texts = {json.loads(line)["key"] for line in (out / "answers.jsonl").read_text().splitlines()}
+    saved_tiny_model(model, "qwen2_5_vl")
+    [(code, _, err)] = server.lives(*words)
+    assert code == 0, err
+    told = [line for line in err.splitlines() if line.startswith(f"{model} is another model than when it was evaluated: its 2 answers")]
+    assert len(told) == 2 and f"in {out} are" in told[0] and f"in {out / 'base'} are" in told[1]
+    assert err.index(told[0]) < err.index("Evaluating")
+    assert texts < {json.loads(line)["key"] for line in (out / "answers.jsonl").read_text().splitlines()}
+
+
 def test_a_run_keeps_its_report(place, tmp_path, capsys):
     (tmp_path / "run.json").write_text("{}")
     (tmp_path / "metrics.jsonl").write_text("{}")

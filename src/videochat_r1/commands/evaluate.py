@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -54,7 +55,7 @@ def run(options: Evaluate, out: TextIO, fields: Given) -> int:
     from videochat_r1.datasets.base.reading import read_samples
     from videochat_r1.evaluation.answers_file import require_different_ids
     from videochat_r1.evaluation.processes import joined
-    from videochat_r1.evaluation.record import require_same_evaluation
+    from videochat_r1.evaluation.record import require_same_evaluation, told_if_replaced
     from videochat_r1.judge import using
     from videochat_r1.runs import ended_by_signals
 
@@ -74,10 +75,14 @@ def run(options: Evaluate, out: TextIO, fields: Given) -> int:
                 sections = {"video": asked.video, "asking": asked.asking, "rollout": asked.rollout, "looks": asked.looks}
                 require_same_evaluation(Path(options.out), _recorded(asked), sections, loaded.samples)
             train = read_samples(options.training_source(options.train)).samples if options.train else []
-            answered, loader = _answers(asked, loaded.samples, processes)
+            digests = _digests(asked)
+            if options.out and processes.is_first:
+                for line in told_if_replaced(Path(options.out), digests):
+                    say(line)
+            answered, loader = _answers(asked, loaded.samples, processes, digests)
         if not processes.is_first:
             return 0
-        record = _record(asked, source, loaded.samples, train, answered)
+        record = _record(asked, source, loaded.samples, train, answered, digests)
         if options.out:
             _keep(Path(options.out), asked, record, loaded.samples, loader)
         _show(options, record, out)
@@ -108,12 +113,22 @@ def _as_the_policy_wants(options: Evaluate, tells: bool) -> Evaluate:
     return options.model_copy(update={**sections, "policy": path, "base": base})
 
 
-def _answers(options: Evaluate, samples: list[Sample], processes: Processes) -> tuple[dict[str, list[Answered]], ClipLoader]:
+def _digests(options: Evaluate) -> dict[str, str]:
+    """Of each model's files; none where nothing is kept."""
+    from videochat_r1.evaluation.answer_cache import model_digest
+
+    models = {"base": options.base, "policy": options.policy}
+    return {model: model_digest(path) for model, path in models.items() if path and options.out}
+
+
+def _answers(
+    options: Evaluate, samples: list[Sample], processes: Processes, digests: Mapping[str, str]
+) -> tuple[dict[str, list[Answered]], ClipLoader]:
     """What each model answered, the base first; and what loads their clips."""
     answered = {}
     for model, path in (("base", options.base), ("policy", options.policy)):
         if path:
-            answered[model], loader = _answers_of(model, path, options, samples, processes)
+            answered[model], loader = _answers_of(model, path, options, samples, processes, digests)
     if all(one.reading.reason.startswith("video:") for one in answered["policy"]):
         raise none_usable(samples, [one.reading.reason.removeprefix("video:") for one in answered["policy"]])
     for fault in loader.quarantine.faults[:5]:
@@ -123,10 +138,12 @@ def _answers(options: Evaluate, samples: list[Sample], processes: Processes) -> 
     return answered, loader
 
 
-def _answers_of(model: str, path: str, options: Evaluate, samples: list[Sample], processes: Processes) -> tuple[list[Answered], ClipLoader]:
+def _answers_of(
+    model: str, path: str, options: Evaluate, samples: list[Sample], processes: Processes, digests: Mapping[str, str]
+) -> tuple[list[Answered], ClipLoader]:
     """One model's answers, from the cache in --out where they are there."""
     from videochat_r1.commands.quiet import quiet_libraries
-    from videochat_r1.evaluation.answer_cache import AnswerCache, model_digest
+    from videochat_r1.evaluation.answer_cache import AnswerCache
     from videochat_r1.evaluation.evaluate import answer
     from videochat_r1.evaluation.live import Live
     from videochat_r1.policy.config import PolicyConfig
@@ -147,8 +164,7 @@ def _answers_of(model: str, path: str, options: Evaluate, samples: list[Sample],
     with contextlib.ExitStack() as stack:
         cache = None
         if options.out:
-            facts = {"model": model_digest(path)}
-            cache = stack.enter_context(AnswerCache(Path(options.out), facts, processes.rank))
+            cache = stack.enter_context(AnswerCache(Path(options.out), {"model": digests[model]}, processes.rank))
         live = stack.enter_context(Live(-(-len(samples) // processes.count), title=title, unit="answers")) if processes.is_first else None
 
         def on_answered(count: int) -> None:
@@ -204,7 +220,12 @@ def _recorded(options: Evaluate) -> dict[str, Any]:
 
 
 def _record(
-    options: Evaluate, source: DataSource, samples: list[Sample], train: list[Sample], answered: dict[str, list[Answered]]
+    options: Evaluate,
+    source: DataSource,
+    samples: list[Sample],
+    train: list[Sample],
+    answered: dict[str, list[Answered]],
+    digests: Mapping[str, str],
 ) -> Record:
     from videochat_r1.evaluation.baselines import baselines
     from videochat_r1.evaluation.compare import compare, scored
@@ -226,6 +247,7 @@ def _record(
         source={**source.model_dump(mode="json"), **absolute},
         compared=compared,
         published=published(options.dataset, [metric for figures in found["policy"].values() for metric in figures]),
+        digests=digests,
     )
 
 

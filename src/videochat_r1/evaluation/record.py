@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ class Record:
     source: Mapping[str, Any]  # the data set, as a recipe names it
     compared: Mapping[str, Any]  # policy against base, as compare.compare gives it; {} without a base
     published: Sequence[Published]
+    digests: Mapping[str, str] = field(default_factory=dict)  # of each model's files, as answer_cache.model_digest gives them
 
 
 def write_record(folder: Path, record: Record) -> None:
@@ -53,6 +54,7 @@ def write_record(folder: Path, record: Record) -> None:
         about: dict[str, Any] = {"results": record.results[model], "baselines": record.baselines, "n": len(answered)}
         about |= {"options": {**record.options, "policy": record.options["policy" if model == "policy" else "base"]}}
         about |= {"source": record.source, "published": [asdict(one) for one in record.published]}
+        about |= {"model": record.digests[model]} if model in record.digests else {}
         if model == "policy" and record.compared:
             about |= {"base": record.results["base"], "compared": record.compared}
         write_whole(own / FIGURES, json.dumps(finite(about), indent=1, allow_nan=False).encode())
@@ -83,6 +85,20 @@ def require_same_evaluation(folder: Path, options: Mapping[str, Any], sections: 
     if lost := len(kept - asked):
         those = f"{lost:,} of its {counted(len(kept), 'sample')}"
         raise UsageError(f"{what}: without {those}, from {found['source'].get('annotations')}.", mend)
+
+
+def told_if_replaced(folder: Path, digests: Mapping[str, str]) -> list[str]:
+    """A line for each model whose answers there are of other weights: trained on at the same path, it is evaluated anew."""
+    lines = []
+    for model, own in (("policy", folder), ("base", folder / "base")):
+        try:
+            found = read_record(own)
+        except DataError:
+            continue
+        if model in digests and found.get("model", digests[model]) != digests[model]:
+            gone = f"its {counted(found.get('n', 0), 'answer')} and figures in {own} are replaced (the texts stay in {folder / 'answers.jsonl'})"
+            lines.append(f"{found['options']['policy']} is another model than when it was evaluated: {gone}.")
+    return lines
 
 
 def _asked_before(folder: Path) -> set[tuple[str, str]]:
