@@ -96,8 +96,9 @@ def told_if_replaced(folder: Path, digests: Mapping[str, str]) -> list[str]:
         except DataError:
             continue
         if model in digests and found.get("model", digests[model]) != digests[model]:
-            gone = f"its {counted(found.get('n', 0), 'answer')} and figures in {own} are replaced (the texts stay in {folder / 'answers.jsonl'})"
-            lines.append(f"{found['options']['policy']} is another model than when it was evaluated: {gone}.")
+            which = f"{found['options']['policy']} is another model than when it was evaluated"
+            gone = f"its {counted(found.get('n', 0), 'answer')} and figures in {own} are replaced"
+            lines.append(f"{which}: {gone} (the texts stay in {folder / 'answers.jsonl'}).")
     return lines
 
 
