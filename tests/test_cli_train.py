@@ -340,6 +340,19 @@ def test_a_dry_run_without_its_data_says_so_beside_the_output(world, model, tmp_
     assert line.startswith("data.0 (jsonl) was not read")
 
 
+@pytest.mark.parametrize("table", ["data", "test"])
+def test_a_dry_run_without_its_videos_says_so_beside_the_output(world, model, tmp_path, capsys, table):
+    recipe = tiny_recipe(tmp_path, world, model)
+    code, out, err = ran(capsys, "train", recipe, "--dry-run", f"--{table}.0.videos", tmp_path / "nowhere")
+    assert code == 0 and "activations" in out
+    assert f"{table}.0 (jsonl): a run would stop here, no folder {tmp_path / 'nowhere'}" in err
+    recipe.write_text("".join(line for line in recipe.read_text().splitlines(keepends=True) if not line.startswith("videos")))
+    code, out, err = ran(capsys, "train", recipe, "--dry-run")
+    assert code == 0 and f"{table}.0 (jsonl): a run would stop here, no videos named" in err
+    code, out, err = ran(capsys, "train", "--help")
+    assert "0 where annotations or videos are not there yet" in " ".join(out.split())
+
+
 def fault_after_output(capsys, *tokens):
     code, _, err = ran(capsys, *tokens)
     assert code == 2

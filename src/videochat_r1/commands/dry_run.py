@@ -41,9 +41,9 @@ class Source:
 
 
 def dry_run(recipe: Recipe, tokenizer: str, out: TextIO) -> int:
-    """Print all of it. A data set that is not there yet is told, and everything else shown. Raises what would stop a run, once all is
-    printed: the fault of a data set that cannot be read, UsageError for more tokens than the model takes, DataError for a prompt that is
-    too long, and for test sets that share samples or videos with the training sets."""
+    """Print all of it. Data that are not there yet are told and stop nothing: a recipe is looked at before they are fetched. Raises what
+    else would stop a run, once all is printed: the fault of a data set that cannot be read, UsageError for more tokens than the model
+    takes, DataError for a prompt that is too long, and for test sets that share samples or videos with the training sets."""
     from videochat_r1.policy.memory import sizes_of
     from videochat_r1.runs import require_room
 
@@ -98,7 +98,11 @@ def _read(title: str, source: DataSource, *, keeps_missing: bool = False) -> Sou
         read = read_samples(source if there else source.model_copy(update={"videos": ""}), keeps_missing=keeps_missing)
     except UserFault as fault:
         return Source(title, None, fault.what, fault if os.path.exists(source.annotations) else None)
-    return Source(title, read, "" if there else f"no folder {source.videos}: counted as if all videos were there")
+    if not there:
+        return Source(title, read, f"no folder {source.videos}: counted as if all videos were there")
+    if not source.videos and not any(os.path.exists(sample.video) for sample in read.samples):
+        return Source(title, read, "no videos named, and none at the paths of the annotations: counted as if all were there")
+    return Source(title, read)
 
 
 def _print_samples(recipe: Recipe, sources: Sequence[Source], tests: Sequence[Source], out: TextIO) -> int:
@@ -119,6 +123,7 @@ def _print_samples(recipe: Recipe, sources: Sequence[Source], tests: Sequence[So
         out.write(f"{source.title}: {by_task}; defects: {found or 'none'}\n")
         if source.fault:
             out.write(f"  {source.fault}\n")
+            say(f"{source.title}: a run would stop here, {source.fault}")
     read = [(source.loaded.samples, each.weight) for source, each in zip(sources, recipe.data, strict=True) if source.loaded]
     if not read:
         return recipe.train.steps

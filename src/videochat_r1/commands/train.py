@@ -37,7 +37,11 @@ class Train(Options):
     out: str = option("", "the run folder; runs/ and the recipe's name where it is left out", "DIR")
     resume: bool = option(False, "go on from the newest checkpoint in the run folder")
     resume_anyway: bool = option(False, "go on although the recipe is another one now")
-    dry_run: bool = option(False, "print the resolved recipe, one prompt, token counts, steps and memory, then stop; no weights are loaded")
+    dry_run: bool = option(
+        False,
+        "print the resolved recipe, one prompt, token counts, steps and memory, then stop; no weights are loaded. Ends with the exit code "
+        "that the run would end with, but with 0 where annotations or videos are not there yet, which is told",
+    )
     tokenizer: str = option("", "--dry-run: a folder with the tokenizer.json of a released model that is not here", "DIR")
 
 
