@@ -80,16 +80,18 @@ def test_weights_are_rows_of_one_matrix_and_changes_of_them_count():
         torch.testing.assert_close(block(x), expected)
 
 
-def test_a_weight_that_was_put_elsewhere_is_the_one_that_counts(monkeypatch):
+@pytest.mark.parametrize("name", ["weight", "bias"])
+def test_a_weight_that_was_put_elsewhere_is_the_one_that_counts(name, monkeypatch):
     block, x = Block(), torch.randn(3, 4)
     joined = Joined(block)
-    matrix = block.v_proj.weight.data
-    block.v_proj.weight.data = torch.randn(2, 4)
+    moved = getattr(block.v_proj, name)
+    row = moved.data
+    moved.data = torch.randn_like(row)
     expected, taken = block(x), products_of(monkeypatch)
     with joined.on():
         torch.testing.assert_close(block(x), expected, atol=0, rtol=0)
         assert taken == [6, 2, 2]
-        block.v_proj.weight.data = matrix
+        moved.data = row
         block(x)
         assert taken[3:] == [10]
 

@@ -12,7 +12,7 @@ from tests.tiny import FAMILIES, tiny_clip, tiny_completion, tiny_policy, tiny_p
 
 from videochat_r1.errors import EnvironmentFault, UsageError
 from videochat_r1.policy.logprobs import logprobs
-from videochat_r1.policy.model import PolicyConfig, load_policy
+from videochat_r1.policy.model import Policy, PolicyConfig, _peft_among_its_versions, load_policy
 from videochat_r1.policy.processing import load_processing, model_folder
 from videochat_r1.section import Section
 
@@ -55,6 +55,31 @@ def test_a_merged_adapter_scores_the_same_and_leaves_no_trace(family):
         with pytest.raises(RuntimeError), policy.reference():
             pass
     assert_same(before, weights(policy))
+    assert torch.equal(scores(policy), plain)
+
+
+@pytest.mark.parametrize("settings", [{"use_dora": True}, {"lora_bias": True}], ids=str)
+def test_an_adapter_that_is_not_plain_is_merged_in_place_and_leaves_no_trace(settings):
+    """DoRA makes new weights of the old ones; a bias of the adapter's own goes into the base's."""
+    from peft import LoraConfig, get_peft_model
+
+    stock = tiny_policy("qwen2_5_vl")
+    torch.manual_seed(0)
+    lora = LoraConfig(r=4, lora_alpha=8, target_modules=r".*language_model\.layers\.\d+\.self_attn\.[qk]_proj", **settings)
+    with _peft_among_its_versions():
+        model = get_peft_model(stock.base, lora)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.05)
+    policy = Policy(model, stock, PolicyConfig(lora_rank=4, device="cpu"))
+    before, plain = weights(policy), scores(policy)
+    places = [weight.data_ptr() for weight in policy.base.parameters()]
+    for _ in range(2):
+        with policy.merged():
+            torch.testing.assert_close(scores(policy), plain, rtol=0, atol=1e-5)
+            assert [weight.data_ptr() for weight in policy.base.parameters()] == places
+        assert_same(before, weights(policy))
+    assert [weight.data_ptr() for weight in policy.base.parameters()] == places
     assert torch.equal(scores(policy), plain)
 
 

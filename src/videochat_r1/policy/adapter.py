@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from videochat_r1.policy.products import wide_product
+
 
 def attach(model: nn.Module) -> None:
     """Let the plain LoRA layers of a PEFT model compute as above. Others (DoRA, dropout, a bias of its own, several adapters at once) stay
@@ -68,10 +70,15 @@ def off(layers: list[Any]) -> Iterator[None]:
 @torch.no_grad()
 def merge(layer: Any) -> None:
     """Add an adapter to the weight it adapts, in place: the sum is taken in float32 and rounded once. Layers that are not plain merge as
-    PEFT merges."""
+    PEFT merges, and their weights stay where they were too."""
     base, name = layer.get_base_layer(), layer.active_adapters[0] if len(layer.active_adapters) == 1 else ""
     if layer.merged or not hasattr(layer, "lora_variant") or not _is_plain(layer, base, name):
+        places = {name: tensor.data for name, tensor in base.named_parameters(recurse=False)}
         layer.merge()
+        for name, place in places.items():
+            merged = getattr(base, name)
+            if merged.data_ptr() != place.data_ptr():  # DoRA makes new weights
+                merged.data = place.copy_(merged.data)
         return
     low_a_rD, low_b_Or = _lowered(layer, name)
     base.weight.data.addmm_(low_b_Or, low_a_rD)
@@ -141,10 +148,3 @@ class AdaptedProduct(torch.autograd.Function):
         if ctx.needs_input_grad[4]:
             grad_b = wide_product(grad_NO.T, inner_Nr).mul_(ctx.scale).to(ctx.types[1])
         return grad_x, None, None, grad_a, grad_b, None, None, None
-
-
-def wide_product(a: Tensor, b: Tensor) -> Tensor:
-    """A matrix product whose result is float32, whatever it is of: a sum over thousands of tokens is not rounded on its way out."""
-    if a.dtype == torch.float32:
-        return a @ b
-    return torch.mm(a, b, out_dtype=torch.float32) if a.is_cuda else (a @ b).float()

@@ -49,12 +49,14 @@ class Siblings:
 
     @property
     def is_on(self) -> bool:
-        """Whether one product is taken now; never where a weight has been put elsewhere since."""
-        return self._owner.is_on and self.weight_OD.data_ptr() == self.layers[0].weight.data_ptr() and self._is_whole()
-
-    def _is_whole(self) -> bool:
-        rows = zip(self.layers, self.weight_OD.split(self.widths), strict=True)
-        return all(layer.weight.data_ptr() == weight.data_ptr() and layer.weight.dtype == weight.dtype for layer, weight in rows)
+        """Whether one product is taken now; never where a weight or bias has been put elsewhere since."""
+        return self._owner.is_on and all(
+            own.data_ptr() == part.data_ptr() and own.dtype == part.dtype
+            for name, whole in (("weight", self.weight_OD), ("bias", self.bias_O))
+            if whole is not None
+            for layer, part in zip(self.layers, whole.split(self.widths), strict=True)
+            for own in (getattr(layer, name),)
+        )
 
     def product(self, x_BD: Tensor) -> Tensor:
         """What all layers make of x (..., D), side by side: (..., O)."""

@@ -140,7 +140,9 @@ class Policy(Processing):
         if self._in_reference:
             raise RuntimeError("merged() inside reference()")
         layers = self._adapter_layers
-        kept = [(layer, layer.get_base_layer().weight.data.clone()) for layer in layers]
+        bases = [layer.get_base_layer() for layer in layers]
+        biases = [base.bias for base in bases if getattr(base, "bias", None) is not None]  # an adapter may have its own (PEFT's lora_bias)
+        kept = [(tensor, tensor.data, tensor.data.clone()) for tensor in (*(base.weight for base in bases), *biases)]
         self._is_merged = True
         try:
             with torch.no_grad():
@@ -148,8 +150,9 @@ class Policy(Processing):
                     adapter.merge(layer)
             yield self
         finally:
-            for layer, weight in kept:
-                layer.get_base_layer().weight.data.copy_(weight)
+            for tensor, place, before in kept:
+                tensor.data = place.copy_(before)
+            for layer in layers:
                 layer.merged_adapters.clear()
             self._is_merged = False
 
