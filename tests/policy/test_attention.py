@@ -185,6 +185,15 @@ def test_a_shortage_of_memory_is_no_choice():
         measured([7], [(3,)], CPU, ("segments", "flex"), with_grad=True, timing=timing)
 
 
+def test_what_needs_more_memory_than_there_is_does_not_shrink_what_fits():
+    def timing(row, geometry, with_grad):
+        if row.backend == "flex":
+            raise torch.OutOfMemoryError("none left")
+        return 1.0, torch.ones(2)
+
+    assert measured([7], [(3,)], CPU, ("segments", "flex"), with_grad=True, timing=timing) == "segments"
+
+
 def test_a_choice_is_kept_for_rows_of_about_its_size(monkeypatch):
     asked = []
 

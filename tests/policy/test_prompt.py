@@ -200,3 +200,15 @@ def test_patches_for_a_gpu_lie_in_pinned_memory(monkeypatch):
     pinned = pinned_for(torch.device("cuda"), prompt)
     torch.testing.assert_close(pinned.patches, prompt.patches + 1)
     assert pinned.ids_P is prompt.ids_P and pinned.clip is prompt.clip
+
+
+def test_where_nothing_can_be_pinned_training_goes_on_and_says_so_once(monkeypatch, caplog):
+    prompt = tiny_prompt(tiny_policy("qwen2_5_vl"))
+
+    def refused(tensor):
+        raise RuntimeError("CUDA error: out of memory\nmore of it")
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", refused)
+    for _ in range(2):
+        assert pinned_for(torch.device("cuda"), prompt) is prompt
+    assert [record.getMessage().count("CUDA error: out of memory") for record in caplog.records] == [1]

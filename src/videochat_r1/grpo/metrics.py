@@ -35,7 +35,7 @@ class Clock:
         try:
             yield
         finally:
-            if torch.cuda.is_available():
+            if torch.cuda.is_initialized():
                 torch.cuda.synchronize()
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
 
@@ -126,7 +126,7 @@ def machine_figures() -> dict[str, float]:
     """Memory: the process's resident set, and the most that torch held on the GPU since the last call."""
     with open("/proc/self/statm", encoding="ascii") as file:
         figures = {"memory/rss_mb": int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20}
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         figures["memory/gpu_peak_mb"] = torch.cuda.max_memory_allocated() / 2**20
         torch.cuda.reset_peak_memory_stats()
     return figures

@@ -70,7 +70,7 @@ def random_tensors() -> dict[str, Tensor]:
         "numpy_gauss": torch.tensor([gauss], dtype=torch.float64),
         "python": torch.tensor(list(python), dtype=torch.uint8),
     }
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         states |= {f"cuda_{index}": state for index, state in enumerate(torch.cuda.get_rng_state_all())}
     return states
 
@@ -82,6 +82,6 @@ def restore_random(states: Mapping[str, Tensor]) -> None:
     np.random.set_state(("MT19937", states["numpy"].numpy().astype(np.uint32), position, has_gauss, float(states["numpy_gauss"])))  # noqa: NPY002
     version, internal, gauss = json.loads(bytes(states["python"].tolist()))
     random.setstate((version, tuple(internal), gauss))
-    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+    for index in range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0):
         if f"cuda_{index}" in states:
             torch.cuda.set_rng_state(states[f"cuda_{index}"], index)

@@ -78,7 +78,7 @@ def measured(
     timing: Timing | None = None,
 ) -> Backend:
     """The fastest of the options for one row. An option that fails (no compiler, no such kernel) is left out; where all fail, plain
-    operations it is. Raises torch.OutOfMemoryError."""
+    operations it is. Raises torch.OutOfMemoryError where there is no memory for the first that works."""
     best: Backend | None = None
     best_s, expected = float("inf"), None
     for backend in options:
@@ -86,7 +86,9 @@ def measured(
         try:
             taken_s, made = (timing or time_of)(row, geometry, with_grad)
         except torch.OutOfMemoryError:
-            raise  # says nothing of the kernel: who asked makes smaller passes, and it is measured then
+            if best is None:
+                raise  # says nothing of the kernel: who asked makes smaller passes, and it is measured then
+            continue
         except Exception as fault:  # whatever a compiler or a driver raises: another backend serves
             NOTES.warning("Attention backend %s is left out: %s", backend, (str(fault).splitlines() or [type(fault).__name__])[0])
             continue

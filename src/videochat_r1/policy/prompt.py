@@ -5,6 +5,8 @@ once, with one placeholder a run of video tokens, and the runs are spread out af
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
@@ -20,14 +22,28 @@ if TYPE_CHECKING:
     from videochat_r1.tasks.base import Asking, Task
     from videochat_r1.video.sampling import FramePlan
 
+NOTES = logging.getLogger("videochat_r1")
 Order = Literal["text_first", "video_first"]
 PLACEHOLDER = "<|video_pad|>"
 STANDIN = "\n [the question] \n"  # with white space around it: a template that trims what it is given must show it
 
 
 def pinned_for(device: torch.device, prompt: Prompt) -> Prompt:
-    """The prompt with its patches where they are copied to a GPU while it works: in pinned memory. For a CPU as it is."""
-    return replace(prompt, patches=prompt.patches.pin_memory()) if device.type == "cuda" else prompt
+    """The prompt with its patches where they are copied to a GPU while it works: in pinned memory. As it is for a CPU, and where the
+    machine gives no such memory."""
+    if device.type != "cuda":
+        return prompt
+    try:
+        with torch.cuda.device(-1 if device.index is None else device.index):  # a helper thread would open the first card for it
+            return replace(prompt, patches=prompt.patches.pin_memory())
+    except RuntimeError as fault:
+        _say_unpinned(str(fault).splitlines()[0])
+        return prompt
+
+
+@functools.cache
+def _say_unpinned(reason: str) -> None:
+    NOTES.warning("Patches are copied to the GPU from ordinary memory, which is slower: none can be pinned (%s)", reason)
 
 
 def render(policy: Processing, task: Task, sample: Sample, clip: Clip, asking: Asking) -> Prompt:
