@@ -19,7 +19,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.bench import Record, among, arguments, begin, ceilings, command, numbers, positive, seconds_of
-from benchmarks.models import NAMES, Supply
+from benchmarks.models import GEOMETRIES, NAMES, Supply
 from benchmarks.step import checked, vars_of
 from benchmarks.ways import Settings, Shared, lesson_of
 from videochat_r1.rollout.base import Sampling
@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> Record:
     parser.add_argument("--top", type=positive, default=12, help="kernels of a phase; what is left is one row")
     parser.add_argument("--chunks", type=numbers, default=[], help="keys of a chunk of the decode attention; needs a GPU")
     chosen = parser.parse_args(argv)
+    if chosen.chunks and chosen.geometry not in GEOMETRIES:
+        parser.error(f"--chunks: of one of the geometries {', '.join(GEOMETRIES)}")
     device = begin(chosen)
     record = Record("kernels", chosen, device, chosen.geometry, vars_of(chosen))
     if chosen.chunks and device.type != "cuda":

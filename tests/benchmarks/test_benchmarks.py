@@ -222,6 +222,12 @@ def test_what_cannot_be_looked_at_is_refused(tmp_path, words, capsys):
     assert words[0] in capsys.readouterr().err
 
 
+def test_the_decode_attention_of_the_small_model_alone_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(kernels, tmp_path, "--chunks", "128", geometry="small")
+    assert "--chunks: of one of the geometries 3b, 7b" in capsys.readouterr().err
+
+
 def test_processor_time_does_not_count_waiting():
     parser = bench.arguments("", "none")
     bench.begin(parser.parse_args(["--device", "cpu", "--threads", "1", "--clock", "processor"]))
