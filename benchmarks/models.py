@@ -180,11 +180,11 @@ def processing_of(geometry: Geometry, config: Any) -> Processing:
 def random_policy(
     geometry: Geometry, device: torch.device, *, seed: int = 0, layers: int | None = None, keep_reference: bool = False, **settings: Any
 ) -> Policy:
-    """A policy of that geometry, its weights drawn where they compute, in bfloat16 on a GPU and float32 elsewhere. An adapter is drawn
+    """A policy of that geometry, its weights drawn where they compute, in float32 on a CPU and bfloat16 elsewhere. An adapter is drawn
     too, so that the policy is not its reference. settings: fields of PolicyConfig."""
     config = hf_config(geometry, layers=layers)
     chosen = PolicyConfig(device=str(device), **{"lora_rank": geometry.lora_rank, **settings})
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         with torch.device(device):

@@ -67,22 +67,9 @@ def main(argv: Sequence[str] | None = None) -> Record:
     parser.add_argument("--prompt-tokens", type=numbers, default=None, help="comma list; default the geometry's (3756)")
     parser.add_argument("--completion-tokens", type=numbers, default=None, help="comma list; default the geometry's (256)")
     parser.add_argument("--prompts", type=numbers, default=[1, 4], help="prompts a batch, comma list")
-    parser.add_argument("--group", type=positive, default=8)
-    parser.add_argument("--kl-weight", type=float, default=0.04)
     parser.add_argument("--only", type=among(*WAYS), default=["D", "C", "A"], help="which of D, C, A, in this order")
     parser.add_argument("--runs", type=positive, default=3, help="of D and C; A runs once")
-    parser.add_argument("--token-budget", type=positive, default=16384)
-    parser.add_argument("--checkpointing", choices=["on", "off"], default="on", help="gradient checkpointing, of all ways alike")
-    parser.add_argument(
-        "--set",
-        action="append",
-        type=pair,
-        default=[],
-        metavar="FIELD=VALUE",
-        help="a field of the policy's settings, such as attention=flex",
-    )
-    parser.add_argument("--lora-rank", type=int, default=None, help="0 trains the language model itself")
-    parser.add_argument("--optimizer", choices=get_args(OptimizerName), default="adamw", help="where moments and results are kept")
+    add_step_options(parser)
     chosen = parser.parse_args(argv)
     device = begin(chosen)
     budget = Budget(chosen.budget_seconds)
@@ -108,6 +95,24 @@ def main(argv: Sequence[str] | None = None) -> Record:
     for line in record.content["ratios"]:
         print(line)
     return record
+
+
+def add_step_options(parser: argparse.ArgumentParser) -> None:
+    """What a step is made of besides its sizes: read by `settings_of` and `policy_settings`."""
+    parser.add_argument("--group", type=positive, default=8)
+    parser.add_argument("--kl-weight", type=float, default=0.04)
+    parser.add_argument("--token-budget", type=positive, default=16384)
+    parser.add_argument("--checkpointing", choices=["on", "off"], default="on", help="gradient checkpointing, of all ways alike")
+    parser.add_argument(
+        "--set",
+        action="append",
+        type=pair,
+        default=[],
+        metavar="FIELD=VALUE",
+        help="a field of the policy's settings, such as attention=flex",
+    )
+    parser.add_argument("--lora-rank", type=int, default=None, help="0 trains the language model itself")
+    parser.add_argument("--optimizer", choices=get_args(OptimizerName), default="adamw", help="where moments and results are kept")
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -141,14 +146,26 @@ def settings_of(chosen: argparse.Namespace, tokens: int) -> Settings:
 
 
 def supply_of(chosen: argparse.Namespace, device: torch.device, prompt_tokens: int | None) -> Supply:
-    settings: dict[str, Any] = {"gradient_checkpointing": chosen.checkpointing == "on"}
-    settings |= dict(chosen.set)
+    settings = policy_settings(chosen)
+    with said_of_settings():
+        return Supply(chosen.geometry, device, seed=chosen.seed, prompt_tokens=prompt_tokens, **settings)
+
+
+def policy_settings(chosen: argparse.Namespace) -> dict[str, Any]:
+    """What `random_policy` is given besides a geometry: fields of PolicyConfig, and whether a reference is kept."""
+    settings: dict[str, Any] = {"gradient_checkpointing": chosen.checkpointing == "on"} | dict(chosen.set)
     if chosen.lora_rank is not None:
         settings |= {"lora_rank": chosen.lora_rank}
         if chosen.geometry in GEOMETRIES and not chosen.lora_rank:
             settings |= {"keep_reference": True}
+    return settings
+
+
+@contextlib.contextmanager
+def said_of_settings() -> Iterator[None]:
+    """Inside, a field of PolicyConfig that does not hold is a fault of the command line."""
     try:
-        return Supply(chosen.geometry, device, seed=chosen.seed, prompt_tokens=prompt_tokens, **settings)
+        yield
     except ValidationError as fault:
         raise UsageError("--set: " + "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in fault.errors())) from None
 

@@ -9,9 +9,10 @@ from tests.rollout.test_native import asked, hold_alike, ids, sharpened
 from tests.tiny import FAMILIES
 
 from videochat_r1.policy.attention import SharedRow
+from videochat_r1.policy.products import wide_product
 from videochat_r1.rollout._drawing import thinned
 from videochat_r1.rollout._graphs import Graphs
-from videochat_r1.rollout._tails import FIXED_TAIL, Tails, product
+from videochat_r1.rollout._tails import FIXED_TAIL, Tails
 from videochat_r1.rollout.base import Sampling
 from videochat_r1.rollout.native import NativeEngine
 
@@ -125,8 +126,8 @@ def test_buffers_that_are_too_small_are_named():
 
 def test_products_are_float32_whatever_the_states_are():
     a, b = torch.randn(3, 4, 64), torch.randn(3, 64, 5)
-    assert torch.equal(product(a, b), a @ b)
-    low = product(a.bfloat16(), b.bfloat16())
+    assert torch.equal(wide_product(a, b), a @ b)
+    low = wide_product(a.bfloat16(), b.bfloat16())
     assert low.dtype == torch.float32
     torch.testing.assert_close(low, a @ b, atol=0.3, rtol=0.05)
 

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from videochat_r1.policy.products import wide_product
+
 CPU_TILE_BYTES = 4 << 20  # stays in the processor's cache
 GPU_TILE_BYTES = 256 << 20
 
@@ -70,9 +72,7 @@ def logits_of(head: nn.Module, hidden_BD: Tensor) -> Tensor:
 
 def _product(hidden_nD: Tensor, weight_VD: Tensor) -> Tensor:
     """Logits in float32. Rounded to bfloat16 on their way, a logit of 20 would be off by up to 0.06, and so would its log-probability."""
-    if hidden_nD.is_cuda and hidden_nD.dtype in (torch.bfloat16, torch.float16):
-        return torch.mm(hidden_nD, weight_VD.T, out_dtype=torch.float32)
-    return (hidden_nD @ weight_VD.T).float()
+    return wide_product(hidden_nD, weight_VD.T)
 
 
 def _tiles(count: int, rows: int) -> Iterator[slice]:

@@ -75,6 +75,7 @@ class Row:
     ids_L: Tensor
     positions_3L: Tensor
     video_L: Tensor  # true at a video's placeholders
+    video_V: Tensor  # where they stand
     tails: tuple[tuple[int, ...], ...]  # tokens of each completion that stand in the row
     readers_N: Tensor  # for each completion token, group by group, the place in the row that predicts it
     targets_N: Tensor
@@ -106,9 +107,11 @@ def pack(policy: Policy, prompts: Sequence[Prompt], completions: Sequence[Sequen
             start += len(tail)
     nothing = torch.zeros(0, dtype=torch.int64)
     tails = tuple(tuple(max(len(completion) - 1, 0) for completion in group) for group in completions)
-    tensors = (torch.cat(ids), torch.cat(positions, 1), torch.cat(video), torch.cat([nothing, *readers]), torch.cat([nothing, *targets]))
-    ids_L, positions_3L, video_L, readers_N, targets_N = (tensor.to(policy.device) for tensor in tensors)
-    return Row(ids_L, positions_3L, video_L, tails, readers_N, targets_N)
+    video_L = torch.cat(video)
+    video_V = video_L.nonzero()[:, 0]  # here, where nobody waits for a device
+    found = (torch.cat(ids), torch.cat(positions, 1), video_L, video_V, torch.cat([nothing, *readers]), torch.cat([nothing, *targets]))
+    ids_L, positions_3L, video_L, video_V, readers_N, targets_N = (tensor.to(policy.device) for tensor in found)
+    return Row(ids_L, positions_3L, video_L, video_V, tails, readers_N, targets_N)
 
 
 def rows_at(x_LD: Tensor, places_N: Tensor) -> Tensor:
@@ -123,12 +126,11 @@ def row_hidden(policy: Policy, row: Row, features: Sequence[VisionFeatures], lay
 
     Raises ValueError where the videos have more or fewer tokens than the prompts have placeholders."""
     embeds_LD = policy.base.get_input_embeddings()(row.ids_L)
-    places_V = row.video_L.nonzero()[:, 0]
     tokens = sum(len(each.embeds_VD) for each in features)
-    if tokens != len(places_V):
-        raise ValueError(f"{len(places_V)} placeholders for {tokens} video tokens: these features are not of these prompts")
+    if tokens != len(row.video_V):
+        raise ValueError(f"{len(row.video_V)} placeholders for {tokens} video tokens: these features are not of these prompts")
     if tokens:
-        embeds_LD = embeds_LD.index_copy(0, places_V, torch.cat([each.embeds_VD for each in features]).to(embeds_LD.dtype))
+        embeds_LD = embeds_LD.index_copy(0, row.video_V, torch.cat([each.embeds_VD for each in features]).to(embeds_LD.dtype))
     video_1L, seen = (row.video_L[None], features) if tokens else (None, ())
     forward = by_layout(policy.base, layout)
     hidden_1LD = policy.family.hidden(policy.base, embeds_LD[None], row.positions_3L[:, None], seen, video_1L, **forward)

@@ -42,10 +42,8 @@ def attend_windows(
     """Attention of every token to its own window. query, key, value: (1, heads, S, width); cu_seq_lens_q: the windows' bounds in the
     sequence, from 0 to S. Returns (1, S, heads, width), as transformers asks of an attention implementation."""
     if varlen := varlen_for(query):
-        if (longest := _longest.get(cu_seq_lens_q)) is None:
-            longest = _longest[cu_seq_lens_q] = int(cu_seq_lens_q.diff().max())
         q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
-        return varlen(q, k, v, cu_seq_lens_q.to(torch.int32), longest, scaling)[None], None
+        return varlen(q, k, v, cu_seq_lens_q.to(torch.int32), longest_window(cu_seq_lens_q), scaling)[None], None
     windows = _plans.get(cu_seq_lens_q)
     if windows is None:
         windows = _plans[cu_seq_lens_q] = plan_windows(cu_seq_lens_q)
@@ -61,6 +59,13 @@ def attend_windows(
         out = scaled_dot_product_attention(q, k, v, scale=scaling)
         attended[index_NL] = out.transpose(1, 2)
     return attended[None], None
+
+
+def longest_window(bounds: Tensor) -> int:
+    """Tokens of the longest window; a device is asked once for each tensor of bounds."""
+    if (longest := _longest.get(bounds)) is None:
+        longest = _longest[bounds] = int(bounds.diff().max())
+    return longest
 
 
 def plan_windows(bounds: Tensor) -> int | list[Tensor]:

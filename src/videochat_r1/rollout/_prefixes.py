@@ -72,7 +72,7 @@ class SharedPromptRow(PromptRow):
         super().__init__([len(prompt) for prompt in prompts], device, backend)
         heads, tails = _lengths(prompts, shared)
         self.row = SharedRow(heads, tails, device, backend)
-        index_NP = self._index_NP.cpu()
+        index_NP = self.index_NP  # as if each prompt stood alone
         ends = []
         for place, group in zip(self.row.places, shared, strict=True):
             start = place.split
@@ -83,7 +83,6 @@ class SharedPromptRow(PromptRow):
                 index_NP[number, place.prompt : place.prompt + own] = start + torch.arange(own)
                 start += own
                 ends.append(start - 1 if own else place.split - 1)
-        self._index_NP = index_NP.to(device)
         self.ends_N = torch.tensor(ends, device=device)
 
 

@@ -6,12 +6,14 @@ size, W prompt and tail slots that a query reads."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from videochat_r1.policy.attention import Backend, SharedRow
 from videochat_r1.policy.fused import decode_kernel
+from videochat_r1.policy.products import wide_product
 
 FIXED_PROMPT = 512
 FIXED_TAIL = 64
@@ -28,7 +30,11 @@ class PromptRow:
         self.into: Tails | None = None
         starts_N1 = torch.tensor([place.start for place in self.row.places])[:, None]
         steps_P = torch.arange(max(lengths))
-        self._index_NP = torch.where(steps_P < torch.tensor(lengths)[:, None], starts_N1 + steps_P, starts_N1).to(device)
+        self.index_NP = torch.where(steps_P < torch.tensor(lengths)[:, None], starts_N1 + steps_P, starts_N1)  # on the CPU
+
+    @cached_property
+    def _index_NP(self) -> Tensor:
+        return self.index_NP.to(self.row.device)
 
     def attend(self, layer: int, q_BHLD: Tensor, k_BKLD: Tensor, v_BKLD: Tensor, scale: float) -> Tensor:
         assert self.into is not None
@@ -130,8 +136,8 @@ class Tails:
         q_bRD = q_BHLD.reshape(rows * kv_heads, repeats, size)
         folded = q_bRD.view(n, g, kv_heads, repeats, size).transpose(1, 2).reshape(n * kv_heads, g * repeats, size)
         prompt_keys = self._cut(self._prompt_keys[layer], kv_heads, size).flatten(0, 1)
-        shared = product(folded, prompt_keys.transpose(1, 2)).view(n, kv_heads * g * repeats, slots)
-        own = product(q_bRD, own_keys[:, :span].transpose(1, 2)).view(n, g, kv_heads, repeats, span)
+        shared = wide_product(folded, prompt_keys.transpose(1, 2)).view(n, kv_heads * g * repeats, slots)
+        own = wide_product(q_bRD, own_keys[:, :span].transpose(1, 2)).view(n, g, kv_heads, repeats, span)
         scores_nQW = torch.cat([shared, own.transpose(1, 2).reshape(n, kv_heads * g * repeats, span)], -1).mul_(scale)
         if self._hidden_N1W is not None:
             scores_nQW.masked_fill_(self._hidden_N1W, float("-inf"))
@@ -139,7 +145,7 @@ class Tails:
         prompt_values = self._cut(self._prompt_values[layer], kv_heads, size)
         from_shared = self._over_prompt(weights_nQW[..., :slots].unflatten(1, (kv_heads, -1)), prompt_values)
         own_weights = weights_nQW[..., slots:].view(n, kv_heads, g, repeats, span).transpose(1, 2).reshape(rows * kv_heads, repeats, span)
-        from_own = product(own_weights, own_values[:, :span]).view(n, g, kv_heads, repeats, size)
+        from_own = wide_product(own_weights, own_values[:, :span]).view(n, g, kv_heads, repeats, size)
         out = from_shared.view(n, kv_heads, g, repeats, size).transpose(1, 2) + from_own
         return out.to(q_BHLD.dtype).reshape(rows, 1, heads, size)
 
@@ -158,7 +164,7 @@ class Tails:
         n, kv_heads, slots, size = values_nKPD.shape
         parts = slots // FIXED_PROMPT if self.fixed else 1
         cut = weights_nKQP.unflatten(3, (parts, -1)).transpose(2, 3).reshape(n * kv_heads * parts, -1, slots // parts)
-        summed = product(cut, values_nKPD.reshape(n * kv_heads * parts, slots // parts, size))
+        summed = wide_product(cut, values_nKPD.reshape(n * kv_heads * parts, slots // parts, size))
         return summed.view(n, kv_heads, parts, -1, size).sum(2)
 
     def advance(self) -> None:
@@ -180,13 +186,6 @@ class Tails:
         for buffer in (*self._keys, *self._values):
             buffer[: len(rows), :, : self.filled] = buffer[rows, :, : self.filled]
         self.count, self.per_prompt = len(prompts), len(rows) // len(prompts)
-
-
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """Batched matrix product with a float32 result: scores and weighted sums are not rounded to the states' precision on their way."""
-    if a.dtype == torch.float32:
-        return torch.bmm(a, b)
-    return torch.bmm(a, b, out_dtype=torch.float32) if a.is_cuda else torch.bmm(a, b).float()
 
 
 def _multiple(number: int, of: int) -> int:
