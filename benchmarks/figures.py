@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import bench, decode, logprobs, scaling, step, trl_images, video, vision
+from benchmarks import bench, decode, logprobs, memory, scaling, step, trl_images, video, vision
 from benchmarks.ways import PHASES
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +29,7 @@ COLUMNS: dict[str, Mapping[str, Callable[[bench.Row], object]]] = {
     "logprobs": logprobs.COLUMNS,
     "video": video.COLUMNS,
     "scaling": scaling.COLUMNS,
+    "memory": memory.COLUMNS,
 }
 MARK = re.compile(r"(<!-- ([\w.-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 

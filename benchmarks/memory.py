@@ -28,10 +28,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.bench import Record, arguments, begin, command, numbers
+from benchmarks.bench import Record, among, arguments, begin, command, numbers
 from benchmarks.models import GEOMETRIES, random_policy, random_prompt, video_tokens
 from benchmarks.step import add_step_options, policy_settings, said_of_settings, settings_of, vars_of
-from benchmarks.ways import PHASES, Shared
+from benchmarks.ways import PHASES, WAYS
 from videochat_r1.errors import EnvironmentFault
 from videochat_r1.grpo import optimizer as optimizers
 from videochat_r1.policy import flash, fused, products, vision_attention
@@ -44,6 +44,7 @@ BLOCK = 512  # bytes: what the CUDA allocator rounds up to
 GIB = 2.0**30
 PLANNED = {"vision": "vision", "rollout": "rollout", "reference": "update", "policy": "update", "optimizer": "optimizer"}
 COLUMNS: dict[str, Any] = {
+    "way": lambda row: row["way"],
     "geometry": lambda row: row["geometry"],
     "trained": lambda row: f"LoRA {row['lora_rank']}" if row["lora_rank"] else "all weights",
     "optimizer": lambda row: row["optimizer"],
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> Record:
     parser.add_argument("--prompt-tokens", type=numbers, default=None, help="comma list; default the geometry's (3756)")
     parser.add_argument("--completion-tokens", type=numbers, default=None, help="comma list; default the geometry's (256)")
     parser.add_argument("--prompts", type=numbers, default=[1, 4], help="prompts a batch, comma list")
+    parser.add_argument("--only", type=among("D", "C"), default=["D"], help="ours (D), and with sharing off (C)")
     add_step_options(parser)
     chosen = parser.parse_args(argv)
     begin(chosen)
@@ -74,17 +76,18 @@ def main(argv: Sequence[str] | None = None) -> Record:
     for prompt_tokens in chosen.prompt_tokens or [geometry.prompt_tokens]:
         for tokens in chosen.completion_tokens or [geometry.completion_tokens]:
             for count in chosen.prompts:
-                record.add(one_row(chosen, prompt_tokens, tokens, count))
+                for way in chosen.only:
+                    record.add(one_row(chosen, way, prompt_tokens, tokens, count))
     record.end(COLUMNS)
     return record
 
 
-def one_row(chosen: argparse.Namespace, prompt_tokens: int, tokens: int, count: int) -> dict[str, Any]:
-    """The fullest moment of each phase of a step, all that lasts being there already, and what is planned for it."""
+def one_row(chosen: argparse.Namespace, name: str, prompt_tokens: int, tokens: int, count: int) -> dict[str, Any]:
+    """The fullest moment of each phase of a step, all that lasts being there already, and what is planned for ours."""
     geometry, step = GEOMETRIES[chosen.geometry], settings_of(chosen, tokens)
     with as_on_a_card() as account, said_of_settings():
         policy = random_policy(geometry, SHAPES, **{"attention": "segments"} | policy_settings(chosen))
-        way = Shared(policy, step)
+        way = WAYS[name](policy, step)
         way.engine = native.NativeEngine(policy, capture=lambda work: lambda: None, joins=False)
         for number in range(2):
             phases = Phases(account)
@@ -106,6 +109,7 @@ def one_row(chosen: argparse.Namespace, prompt_tokens: int, tokens: int, count: 
     foretold = peaks([part for part in parts if part.name != CONTEXT])
     found = {phase: use.fullest / GIB for phase, use in phases.found.items()}
     return {
+        "way": name,
         "geometry": chosen.geometry,
         "lora_rank": policy.config.lora_rank,
         "optimizer": step.optimizer,
@@ -116,8 +120,8 @@ def one_row(chosen: argparse.Namespace, prompt_tokens: int, tokens: int, count: 
         "gib": found,
         "peak_gib": max(found.values()),
         "activation_gib": max(use.fullest - use.before for phase, use in phases.found.items() if phase in ("reference", "policy")) / GIB,
-        "planned": {phase: foretold[PLANNED[phase]] / GIB for phase in found},
-        "planned_gib": max(foretold.values()) / GIB,
+        "planned": {phase: foretold[PLANNED[phase]] / GIB for phase in found} if name == "D" else None,
+        "planned_gib": max(foretold.values()) / GIB if name == "D" else None,
     }
 
 
@@ -183,7 +187,7 @@ class Phases:
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
-        gc.collect()
+        gc.collect()  # what only cycles hold would count
         self.account.fullest = before = self.account.live
         yield
         self.found[phase] = Use(before, self.account.fullest)
@@ -215,6 +219,8 @@ def as_on_a_card() -> Iterator[Account]:
     with ExitStack() as stack:
         for owner, name, stand_in in replaced:
             stack.enter_context(mock.patch.object(owner, name, stand_in))
+        gc.freeze()  # what was there before need not be looked through at each phase
+        stack.callback(gc.unfreeze)
         stack.enter_context(account)
         yield account
 

@@ -344,6 +344,7 @@ def described(
         "prompt_tokens": round(statistics.mean(len(prompt) for prompt in prompts)),
         "video_tokens": round(statistics.mean(video_tokens(prompt) for prompt in prompts)),
         "mean_completion_tokens": drawn / sum(len(group) for group in lengths),
+        "pinned": all(prompt.patches.is_pinned() for prompt in prompts) if on_gpu else None,
         "seconds": seconds,
         "step_s": statistics.median(sum(clock.seconds.values()) for clock in clocks),
         "min_step_s": min(sum(clock.seconds.values()) for clock in clocks),

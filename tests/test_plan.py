@@ -15,6 +15,7 @@ from videochat_r1.policy.config import PolicyConfig
 from videochat_r1.policy.cost import (
     CARDS,
     EFFICIENCIES,
+    UNPINNED,
     Load,
     backward_passes,
     forward_flops,
@@ -29,10 +30,6 @@ from videochat_r1.policy.released import CONFIGS
 RECIPE = '[policy]\npath = "{path}"\n{policy}\n[[data]]\nname = "charades_sta"\nannotations = "not-here.json"\n'
 B3, B7 = "Qwen/Qwen2.5-VL-3B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct"
 RESULTS = Path(__file__).parents[1] / "benchmarks/results"
-SLOW_COPIES = {
-    "step-7b": ["7b: P 3,756, C 256, G 8, 4 prompts: vision"],
-    "step-3b-1k": ["3b: P 3,756, C 1,024, G 8, 1 prompt: vision"],
-}
 ADAPTER = "lora_rank = 64\ngradient_checkpointing = true"
 
 
@@ -54,17 +51,35 @@ def as_object(done):
 
 @pytest.mark.parametrize("name, path", [("step-3b", B3), ("step-7b", B7), ("step-3b-8k", B3), ("step-3b-1k", B3)])
 def test_the_plan_is_within_20_percent_of_every_step_measured_on_an_h100(plan, name, path):
-    """The whole step, its memory, and each phase: prefill and decode together as rollout. The tower's time includes the copying of its
-    patches from the host, 8 to 48 ms a video from host to host: in two rows it is farther off (docs/plan.md), which the step is not."""
+    """The whole step, its memory, and each phase: prefill and decode together as rollout. In these files the tower's time includes copies
+    from ordinary memory, which training does not make: they took up to 48 ms a video. The tower is held by its own benchmark below."""
     found = as_object(plan("--json", "--measured", str(RESULTS / f"{name}.json"), path=path))["measured"]
     assert found
-    missed = []
-    for row in found:
-        assert row["rows"].keys() == {"vision", "rollout", "reference", "policy", "optimizer", "step", "peak GiB"}
+    for row, run in zip(found, measured(name)["rows"], strict=True):
+        assert row["rows"].keys() == {UNPINNED, "rollout", "reference", "policy", "optimizer", "step", "peak GiB"}
+        seen = row["rows"].pop(UNPINNED)
+        assert 0.0 < (seen["measured"] - seen["planned"]) / run["prompts"] < 0.05
         for what, each in row["rows"].items():
-            if each["planned"] != pytest.approx(each["measured"], rel=0.2):
-                missed.append(f"{row['title'].split(', at ')[0]}: {what}")
-    assert missed == SLOW_COPIES.get(name, [])
+            assert each["planned"] == pytest.approx(each["measured"], rel=0.2), f"{row['title']}: {what}"
+
+
+def test_a_measured_tower_whose_patches_were_pinned_is_the_phase_that_is_planned(plan, tmp_path):
+    content = measured("step-3b")
+    content["rows"] = [{**row, "pinned": True} for row in content["rows"]]
+    (tmp_path / "new.json").write_text(json.dumps(content))
+    [first, _] = as_object(plan("--json", "--measured", str(tmp_path / "new.json"), path=B3))["measured"]
+    assert "vision" in first["rows"] and UNPINNED not in first["rows"]
+
+
+@pytest.mark.parametrize("name, path", [("vision-3b", B3), ("vision-qwen3-4b", "Qwen/Qwen3-VL-4B-Instruct")])
+def test_the_tower_alone_is_within_20_percent_of_what_an_h100_took(name, path):
+    sizes, content = sizes_of(CONFIGS[path]), measured(name, path="fast")
+    assert [row["videos"] for row in content["rows"]] == [1, 4]
+    for row in content["rows"]:
+        load = load_of({"prompts": 1, "prompt_tokens": 1, "completion_tokens": 1, "group": 1, **row})
+        [seen] = [phase for phase in seconds_of_step(sizes, PolicyConfig(), load, card_at(content["ceilings"])) if phase.name == "vision"]
+        assert seen.seconds == pytest.approx(row["forward"]["median_s"], rel=0.2)
+        assert "MB of patches at 25 GB/s" in seen.formula
 
 
 @pytest.mark.parametrize("name, path", [("step-3b", B3), ("step-7b", B7), ("step-3b-8k", B3)])
@@ -206,12 +221,13 @@ def test_a_card_of_ones_own(plan):
     phases = ("vision", "prefill", "reference", "policy")
     for name in phases:
         ratio = found["seconds"]["phases"][name]["seconds"] / base["seconds"]["phases"][name]["seconds"]
-        assert ratio == pytest.approx(base["card"]["tflops"] / 100)
+        assert ratio == pytest.approx(base["card"]["tflops"] / 100, rel=0.06 if name == "vision" else 1e-6)  # patches take their time
 
 
 def test_what_a_benchmark_measured_stands_beside_the_plan(plan, tmp_path):
     seconds = {"vision": 0.15, "rollout": 2.0, "reference": 0.35, "policy": 1.2, "optimizer": 0.01}
-    row = {"way": "D", "geometry": "7b", "prompt_tokens": 3756, "video_tokens": 3584, "completion_tokens": 256, "group": 8, "prompts": 1}
+    sized = {"prompt_tokens": 3756, "video_tokens": 3584, "completion_tokens": 256, "group": 8, "prompts": 1}
+    row = {"way": "D", "geometry": "7b", "pinned": True, **sized}
     rows = [{**row, "seconds": seconds, "peak_gib": 40.0}, {**row, "way": "A", "seconds": {"vision": 9.0}}]
     file = tmp_path / "step.json"
     file.write_text(json.dumps({"rows": rows, "ceilings": {"matmul_tflops": 700.0, "copy_gbs": 2900.0}}))
@@ -230,7 +246,7 @@ def test_a_trained_tower_is_looked_through_by_the_reference_too(plan):
     tower = "lora_rank = 64\ntrain_vision = true\ngradient_checkpointing = true"
     with_reference, without = (as_object(plan("--json", "--grpo.kl-weight", weight, policy=tower)) for weight in ("0.04", "0"))
     seconds = [each["seconds"]["phases"]["vision"]["seconds"] for each in (with_reference, without)]
-    assert seconds[0] / seconds[1] == pytest.approx(4 / 3)
+    assert seconds[0] / seconds[1] == pytest.approx(4 / 3, rel=0.02)  # and patches are copied twice
 
 
 def test_a_card_may_be_written_in_capitals_and_a_prompt_beyond_the_model_is_said(plan):

@@ -164,13 +164,14 @@ def _warnings_held(debug: bool) -> Iterator[None]:
     from videochat_r1.commands.quiet import PYTREE_LOG, is_no_notice_of_torchao
 
     log = logging.getLogger(PYTREE_LOG)
+    before = list(log.filters)
     log.addFilter(is_no_notice_of_torchao)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.removeFilter(is_no_notice_of_torchao)
+        log.filters[:] = before
 
 
 if __name__ == "__main__":

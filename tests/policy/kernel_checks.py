@@ -162,8 +162,8 @@ def check_joined(device, dtype):
         for name, weight in policy.model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(weight, std=0.05)
-        prompts, sampling = [tiny_prompt(policy), tiny_prompt(policy, "When?")], Sampling(max_tokens=5)
-        fused.attach(policy.base)
+        prompts, sampling = [tiny_prompt(policy), tiny_prompt(policy, "When?")], Sampling(max_tokens=4)
+        fused.attach(policy.base.model.language_model)  # the tower's layers have a check of their own
         policy.joined = Joined(policy.base.model.language_model)
         by_kernel = mock.patch("videochat_r1.rollout._tails.decode_kernel", lambda device: decode)
         with by_kernel, mock.patch.object(decode, "attend_step", wraps=decode.attend_step) as step:

@@ -234,6 +234,7 @@ class Measured(BaseModel):
     prompts: Count = 1
     peak_gib: Amount | None = None
     geometry: str = "measured"
+    pinned: bool | None = True
 
 
 @dataclass(frozen=True)
@@ -250,7 +251,7 @@ def comparisons(recipe: Recipe, plan: Plans, path: Path) -> Iterator[Beside]:
     content = _json_of(path)
     listed = content.get("rows")
     ours = [row for row in listed if isinstance(row, dict) and row.get("way") == "D"] if isinstance(listed, list) else []
-    rows = [row for row in ours if row.get("seconds")]
+    rows = [{"pinned": False, **row} for row in ours if row.get("seconds")]  # rows from before patches were pinned say nothing of it
     if isinstance(content.get("phases"), dict):
         names = {"P": "prompt_tokens", "C": "completion_tokens", "G": "group", "prompts": "prompts", "geometry": "geometry"}
         one = {ours: content[theirs] for theirs, ours in names.items() if theirs in content}
@@ -306,7 +307,7 @@ def _beside(recipe: Recipe, plan: Plans, card: Card, step: Measured) -> Beside:
         has_reference="reference" in step.seconds,
     )
     as_run = _of_load(recipe, plan.sizes, card, load)
-    rows = compared(as_run.phases, step.seconds)
+    rows = compared(as_run.phases, step.seconds, pinned=step.pinned is not False)
     if {"rollout", "policy"} <= step.seconds.keys():
         rows.append(("step", sum(ours for _, ours, _ in rows), sum(theirs for _, _, theirs in rows)))
     if step.peak_gib:

@@ -59,7 +59,7 @@ class Efficiency:
 
 
 EFFICIENCIES: Mapping[str, Efficiency] = {
-    "vision": Efficiency(0.44, "measured: H100, 3B and 7B, 3,584 and 8,192 video tokens, copying their patches included: 0.38 to 0.51"),
+    "vision": Efficiency(0.55, "measured: H100, the towers of Qwen2.5-VL-3B and Qwen3-VL-4B alone, 3,328 to 14,336 tokens: 0.53 to 0.56"),
     "prefill": Efficiency(0.50, "measured: H100, 3B, P 3,756: 0.44 (1 prompt) and 0.54 (4); 2 ms a layer at least", 2.0e-3),
     "decode": Efficiency(0.92, "measured: H100, of the copy ceiling, and 59 us a layer: 3B and 7B, 8 and 32 completions", 59e-6),
     "reference": Efficiency(0.64, "measured: H100, 3B and 7B, P 3,756 and 8,364, G 8, C 256: 0.59 to 0.71; 2 ms a layer at least", 2.0e-3),
@@ -67,6 +67,10 @@ EFFICIENCIES: Mapping[str, Efficiency] = {
     "policy, all weights": Efficiency(0.49, "assumed: as with an adapter; half as many kernels to start: 6 ms a layer at least", 6.0e-3),
     "optimizer": Efficiency(0.60, "assumed: of the copy ceiling; measured: H100, 34 us a trained tensor at least", 34e-6),
 }
+
+
+LINK_GBPS = 25.0
+"""Of a copy from pinned memory to a card. Assumed: PCIe 4.0 with 16 lanes; patches wait there in float32."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,8 @@ def seconds_of_step(sizes: Sizes, policy: PolicyConfig, load: Load, card: Card, 
 
     looks = backward_passes(policy) + load.has_reference if policy.train_vision else 1  # the reference has a tower of its own then
     compute("vision", n * looks * seen, f"{load.video_tokens:,} tokens x {looks * seen / max(load.video_tokens, 1) / 1e9:.2f} GFLOP")
+    copies = n * (1 + (policy.train_vision and load.has_reference))
+    phases[-1] = _with_copies(phases[-1], 4 * copies * load.video_tokens * sizes.patches_per_token * sizes.patch_values)
     if load.samples:
         prompt_only, batches = forward_flops(sizes, load.prompt_tokens, 0, 0), -(-n // load.batch_prompts)
         compute("prefill", n * prompt_only, f"{load.prompt_tokens:,} tokens x {prompt_only / load.prompt_tokens / 1e9:.2f} GFLOP", batches)
@@ -187,6 +193,11 @@ def seconds_of_step(sizes: Sizes, policy: PolicyConfig, load: Load, card: Card, 
     compute("policy", n * count * group, f"{count} passes of {group / 1e12:.1f} TFLOP{read}", passes(load), rate)
     phases.append(_optimizer(sizes, policy, load, card))
     return phases
+
+
+def _with_copies(vision: Phase, patch_bytes: int) -> Phase:
+    formula = f"{vision.formula} + {patch_bytes / 1e6:,.0f} MB of patches at {LINK_GBPS:g} GB/s"
+    return Phase(vision.name, vision.seconds + patch_bytes / (LINK_GBPS * 1e9), formula)
 
 
 def _optimizer(sizes: Sizes, policy: PolicyConfig, load: Load, card: Card) -> Phase:
@@ -214,10 +225,15 @@ def _decode(sizes: Sizes, load: Load, card: Card) -> Phase:
     return Phase("decode", seconds, f"{how} + {sizes.layers} layers x {rate.each_s * 1e6:.0f} us")
 
 
-def compared(phases: list[Phase], measured: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+UNPINNED = "vision, patches not pinned"
+
+
+def compared(phases: list[Phase], measured: Mapping[str, Any], *, pinned: bool = True) -> list[tuple[str, float, float]]:
     """(phase, seconds predicted, seconds measured) of each phase that a benchmark timed; it times prefill and decode together, as
-    "rollout"."""
+    "rollout". pinned: patches waited in pinned memory, as in training and as is planned for; else the tower's time has another name, for
+    a copy from ordinary memory takes what the host makes of it (8 to 48 ms for 67 MB on the machines that were measured)."""
     predicted = {phase.name: phase.seconds for phase in phases}
     if "rollout" in measured:
         predicted["rollout"] = predicted.pop("prefill", 0.0) + predicted.pop("decode", 0.0)
-    return [(name, predicted[name], float(measured[name])) for name in predicted if isinstance(measured.get(name), int | float)]
+    found = [(name, predicted[name], float(measured[name])) for name in predicted if isinstance(measured.get(name), int | float)]
+    return [(UNPINNED if name == "vision" and not pinned else name, ours, theirs) for name, ours, theirs in found]
