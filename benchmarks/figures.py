@@ -94,6 +94,8 @@ def where(content: dict[str, Any]) -> str:
     """Card, versions, date and how busy the machine was."""
     names = ("torch", "transformers") if content["benchmark"] != "video" else ("torch", "av")
     versions = ", ".join(f"{name} {content['versions'][name]}" for name in names if name in content["versions"])
+    if content["benchmark"] == "memory":  # counted: whoever computed it and beside what
+        return f"{content['card']}; {versions}; {content['date']}"
     threads = f", {content['threads']} thread{'s' if content['threads'] > 1 else ''}" if content.get("threads") else ""
     if content.get("clock") == "processor":
         threads += ", seconds of processor time"
