@@ -7,9 +7,11 @@ import sys
 
 import pytest
 import torch
+import torch._dynamo
 from torch import nn
 
 from videochat_r1.errors import EnvironmentFault
+from videochat_r1.grpo import optimizer as optimizers
 from videochat_r1.grpo.config import TrainConfig
 from videochat_r1.grpo.optimizer import Optimizer, learning_rate
 
@@ -181,6 +183,27 @@ def test_steps_too_small_for_bfloat16_add_up_on_average_where_rounding_is_random
         optimizer.step(lr=1e-4)  # far under bfloat16's spacing of 2^-8 below 1
     assert low.float().mean().item() == pytest.approx(0.99, abs=1e-3)
     assert "master.w" not in optimizer.tensors()
+
+
+def test_the_8_bit_step_is_compiled_once_for_each_kind_of_weight_and_gives_what_it_gives_uncompiled(monkeypatch, caplog):
+    """As on a GPU, but for the last stage: graphs are taken whole, and no learning rate makes another one."""
+    pytest.importorskip("torchao", reason="needs the extra 8bit")
+    plain, own = large(), large()
+    descend(plain, Optimizer(plain, TrainConfig(optimizer="adamw_8bit")), 3)
+    monkeypatch.setattr(optimizers, "kernels_work", lambda device: True)
+    compile_whole = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda work, **options: compile_whole(work, backend="aot_eager", **options))
+    torch._dynamo.reset()
+    graphs = torch._dynamo.utils.counters["stats"]
+    before, optimizer = graphs["unique_graphs"], Optimizer(own, TrainConfig(optimizer="adamw_8bit"))
+    for step in (1, 2, 3):
+        descend(own, optimizer, 1, first=step)
+        assert graphs["unique_graphs"] == before + 2
+    assert [record.getMessage() for record in caplog.records if record.name == "videochat_r1"] == [
+        "torchao compiles its step for 2 kinds of weights now; that can take minutes."
+    ]
+    for name, weight in own.items():
+        torch.testing.assert_close(weight, plain[name])
 
 
 def test_8_bit_moments_without_their_library_are_refused_with_the_mend(monkeypatch):

@@ -15,8 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from videochat_r1.counting import counted
 from videochat_r1.errors import EnvironmentFault
 from videochat_r1.grpo.config import TrainConfig
+from videochat_r1.grpo.log import NOTES
+from videochat_r1.policy.fused import kernels_work
 
 
 def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
@@ -71,7 +74,7 @@ class Optimizer:
                     group["lr"].fill_(lr)  # torchao's: a number in its place would compile the step anew
                 else:
                     group["lr"] = lr
-            with _eager_where_nothing_compiles(self.masters.values()):
+            with self._as_it_compiles():
                 self._adamw.step()
             with torch.no_grad():
                 for name, weight in self.parameters.items():
@@ -79,6 +82,19 @@ class Optimizer:
                         weight.copy_(self.masters[name])
         self.clear()
         return norm
+
+    def _as_it_compiles(self) -> contextlib.AbstractContextManager[Any]:
+        """torchao compiles its step, once for each shape and type of a weight. On a CPU that takes a C++ compiler and minutes, and saves
+        nothing that counts; where Triton does not run there is nothing to compile it with."""
+        if not hasattr(self._adamw, "_new_buffer"):
+            return contextlib.nullcontext()  # PyTorch's own
+        masters = list(self.masters.values())
+        if not masters or not kernels_work(masters[0].device):
+            return torch.compiler.set_stance("force_eager")
+        if not self._adamw.state:
+            kinds = len({(master.shape, master.dtype) for master in masters})
+            NOTES.warning("torchao compiles its step for %s of weights now; that can take minutes.", counted(kinds, "kind"))
+        return contextlib.nullcontext()
 
     def tensors(self) -> dict[str, Tensor]:
         """The state: moments, step counts, and masters where there are any."""
@@ -134,10 +150,3 @@ def _clipped(weights: Sequence[Tensor], limit: float) -> float:
     norm = torch.linalg.vector_norm(torch.stack(norms))
     nn.utils.clip_grads_with_norm_(weights, limit, norm)
     return float(norm)
-
-
-def _eager_where_nothing_compiles(weights: Any) -> contextlib.AbstractContextManager[Any]:
-    """torchao compiles its step. On a CPU that takes a C++ compiler and minutes, and saves nothing that counts."""
-    if any(weight.is_cuda for weight in weights):
-        return contextlib.nullcontext()
-    return torch.compiler.set_stance("force_eager")
