@@ -1,11 +1,12 @@
 # make demo   train, evaluate and report on the built-in world: no GPU, no download of weights
-# make test   the whole test suite
+# make test   the whole test suite, in WORKERS processes
 # make check  lint, types and tests
 # Each makes .venv first where it is missing. PYTHON chooses the interpreter (3.11 or newer).
 
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs/demo
+WORKERS ?= 2
 
 .PHONY: demo test check lint clean
 
@@ -13,7 +14,7 @@ demo: .venv/.run
 	$(BIN)/videochat-r1 demo --out $(OUT)
 
 test: .venv/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 check: lint test
 
