@@ -12,6 +12,7 @@ import errno
 import functools
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import shlex
@@ -36,7 +37,7 @@ Given, Made = ParamSpec("Given"), TypeVar("Made")
 
 def command(main: Callable[Given, Made]) -> Callable[Given, Made]:
     """A benchmark's main that ends as `videochat-r1` does: a user's own fault is said in a line or two, and its exit code is 2 for a wrong
-    argument, 3 for data, 4 for what the machine lacks."""
+    argument, 3 for data, 4 for what the machine lacks, 5 where it was interrupted: rows that were done are in its file."""
 
     @functools.wraps(main)
     def ended(*args: Given.args, **kwargs: Given.kwargs) -> Made:
@@ -45,6 +46,9 @@ def command(main: Callable[Given, Made]) -> Callable[Given, Made]:
         except UserFault as fault:
             say(str(fault))
             raise SystemExit(fault.exit_code) from None
+        except KeyboardInterrupt:
+            say("Interrupted. Rows that were done are in the JSON file.")
+            raise SystemExit(5) from None
 
     return ended
 
@@ -63,7 +67,9 @@ def arguments(doc: str | None, name: str, *, threads: int = 2, budget_s: float =
         help="on a CPU: seconds of the wall clock, or of this process's processor time, which other jobs disturb less (with --threads 1)",
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--budget-seconds", type=float, default=budget_s, help="start nothing that is not expected to end within these")
+    parser.add_argument(
+        "--budget-seconds", type=above_zero, default=budget_s, help="start nothing that is not expected to end within these"
+    )
     parser.add_argument("--out", type=Path, default=None, help=f"the JSON file; default {OUT}/{name}-*.json")
     return parser
 
@@ -116,6 +122,17 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
     return int(text)
+
+
+def above_zero(text: str) -> float:
+    """A number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
 
 
 # -- clocks ---------------------------------------------------------------------------------------------------------------------------

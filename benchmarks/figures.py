@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(argv)
     if not chosen.results.is_dir():
         parser.error(f"--results: there is no folder {chosen.results}")
+    if not chosen.page.is_file():
+        parser.error(f"--page: there is no file {chosen.page}")
     found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(chosen.results.glob("*.json"))}
     found = {name: content for name, content in found.items() if content["rows"]}
     before = chosen.page.read_text(encoding="utf-8")

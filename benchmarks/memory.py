@@ -32,7 +32,7 @@ from benchmarks.bench import Record, among, arguments, begin, command, numbers
 from benchmarks.models import GEOMETRIES, random_policy, random_prompt, video_tokens
 from benchmarks.step import add_step_options, policy_settings, said_of_settings, settings_of, vars_of
 from benchmarks.ways import PHASES, WAYS
-from videochat_r1.errors import EnvironmentFault
+from videochat_r1.errors import EnvironmentFault, UsageError
 from videochat_r1.grpo import optimizer as optimizers
 from videochat_r1.policy import flash, fused, products, vision_attention
 from videochat_r1.policy.memory import CONTEXT, estimate, peaks
@@ -40,6 +40,7 @@ from videochat_r1.rollout import _drawing, native
 from videochat_r1.types import Completion
 
 SHAPES = torch.device("meta")
+ATTENTION = "segments"
 BLOCK = 512  # bytes: what the CUDA allocator rounds up to
 GIB = 2.0**30
 PLANNED = {"vision": "vision", "rollout": "rollout", "reference": "update", "policy": "update", "optimizer": "optimizer"}
@@ -70,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> Record:
     add_step_options(parser)
     chosen = parser.parse_args(argv)
     begin(chosen)
+    if dict(chosen.set).get("attention", ATTENTION) != ATTENTION:
+        raise UsageError(f"--set attention: what is counted here is {ATTENTION}, the usual one of a GPU.", "Leave it out.")
     geometry = GEOMETRIES[chosen.geometry]
     record = Record("memory", chosen, torch.device("cpu"), chosen.geometry, vars_of(chosen))
     record.note(card="shapes alone, no card")
@@ -85,8 +88,10 @@ def main(argv: Sequence[str] | None = None) -> Record:
 def one_row(chosen: argparse.Namespace, name: str, prompt_tokens: int, tokens: int, count: int) -> dict[str, Any]:
     """The fullest moment of each phase of a step, all that lasts being there already, and what is planned for ours."""
     geometry, step = GEOMETRIES[chosen.geometry], settings_of(chosen, tokens)
+    settings = policy_settings(chosen) | {"attention": ATTENTION}
+    settings["keep_reference"] = settings.get("keep_reference", False) and step.kl_weight > 0
     with as_on_a_card() as account, said_of_settings():
-        policy = random_policy(geometry, SHAPES, **{"attention": "segments"} | policy_settings(chosen))
+        policy = random_policy(geometry, SHAPES, **settings)
         way = WAYS[name](policy, step)
         way.engine = native.NativeEngine(policy, capture=lambda work: lambda: None, joins=False)
         for number in range(2):

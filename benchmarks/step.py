@@ -147,6 +147,8 @@ def settings_of(chosen: argparse.Namespace, tokens: int) -> Settings:
 
 def supply_of(chosen: argparse.Namespace, device: torch.device, prompt_tokens: int | None) -> Supply:
     settings = policy_settings(chosen)
+    if settings.get("attention") == "flex" and device.type != "cuda":
+        raise UsageError("--set attention=flex has no gradients on a CPU.", "Take it on a GPU.")
     with said_of_settings():
         return Supply(chosen.geometry, device, seed=chosen.seed, prompt_tokens=prompt_tokens, **settings)
 
@@ -167,7 +169,7 @@ def said_of_settings() -> Iterator[None]:
     try:
         yield
     except ValidationError as fault:
-        raise UsageError("--set: " + "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in fault.errors())) from None
+        raise UsageError("Settings: " + "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in fault.errors())) from None
 
 
 class Oracle:

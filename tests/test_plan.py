@@ -229,6 +229,20 @@ def test_every_number_stands_beside_its_formula_and_source(plan):
     assert EFFICIENCIES["policy"].source in out and EFFICIENCIES["decode"].source in out and "8.29 G parameters x 2" in out
 
 
+def test_attention_that_keeps_scores_is_said_not_to_be_counted(plan):
+    assert "attention scores besides, which are not counted here" in plan(policy='attention = "portable"').err
+    assert "scores" not in plan().err
+
+
+def test_an_8_bit_step_is_planned_as_it_runs_uncompiled(plan):
+    """So that what fits does fit: all weights of 7B without masters, on one 80 GB card, do so without a reference alone."""
+    whole = "lora_rank = 0\ngradient_checkpointing = true"
+    words = ("--train.optimizer", "adamw_8bit_bf16", "--prompt-tokens", "3756", "--completion-tokens", "256")
+    with_reference, without = (plan(*words, "--grpo.kl-weight", weight, policy=whole).out for weight in ("0.04", "0"))
+    assert "It does NOT fit" in with_reference and "Change first: grpo.kl_weight = 0.0" in with_reference
+    assert "It fits" in without and "10.25 float32 copies of the largest weight" in without
+
+
 def test_a_card_of_ones_own(plan):
     found = as_object(plan("--json", "--memory-gib", "48", "--tflops", "100", "--gbps", "900"))
     assert found["card"] == {"name": "the card given", "memory_gib": 48.0, "tflops": 100.0, "gbps": 900.0}

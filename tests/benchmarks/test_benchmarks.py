@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from benchmarks import bench, decode, figures, kernels, logprobs, models, scaling, step, trl_images, video, vision, ways
+from benchmarks import bench, decode, figures, kernels, logprobs, memory, models, scaling, step, trl_images, video, vision, ways
 from tests.command_line import ROOT
 from tests.video.films import write_film
 
@@ -61,7 +61,7 @@ def test_a_way_that_differs_from_the_plain_forward_is_refused(tmp_path, monkeypa
 
 
 def test_a_budget_that_is_spent_leaves_rows_that_say_so(tmp_path):
-    content = run(step, tmp_path, "--prompts", "1", "--group", "2", "--only", "D", "--budget-seconds", "0")
+    content = run(step, tmp_path, "--prompts", "1", "--group", "2", "--only", "D", "--budget-seconds", "1e-9")
     assert content["rows"] == [
         {"way": "D", "geometry": "toy", "completion_tokens": 6, "prompts": 1, "group": 2, "not_run": "no time left in the budget"}
         | {"asked_prompt_tokens": 40}
@@ -302,7 +302,11 @@ WRONG = [
     (step, ("--set", "nonsense"), "not FIELD=VALUE"),
     (decode, ("--tokens", "1"), "2 at least"),
     (video, (), "give video files, or --long"),
+    (step, ("--budget-seconds", "0"), "no number above 0"),
+    (step, ("--geometry", "toy", "--device", "cpu", "--set", "attention=flex"), "no gradients on a CPU"),
+    (memory, ("--geometry", "toy", "--set", "attention=portable"), "what is counted here is segments"),
     (figures, ("--results", "/nowhere/at/all"), "no folder"),
+    (figures, ("--page", "/nowhere/at/all"), "no file"),
 ]
 
 
@@ -311,6 +315,17 @@ def test_a_wrong_option_is_said_in_a_line(module, words, said, capsys):
     with pytest.raises(SystemExit) as stopped:
         module.main(list(words))
     assert stopped.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_a_benchmark_that_is_interrupted_ends_with_5_and_keeps_its_rows(tmp_path, capsys, monkeypatch):
+    def interrupted(self, row, add=bench.Record.add):
+        add(self, row)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench.Record, "add", interrupted)
+    out = tmp_path / "out.json"
+    assert "Interrupted" in refused(capsys, 5, vision, "--geometry", "toy", *TOY, "--runs", "1", "--out", str(out)).splitlines()[-1]
+    assert len(json.loads(out.read_text())["rows"]) == 1
 
 
 UNUSABLE = {

@@ -73,6 +73,17 @@ def test_without_a_reference_and_with_all_kept_there_is_more_or_less(tmp_path):
     assert "reference" not in recomputed["gib"] and kept["activation_gib"] > recomputed["activation_gib"]
 
 
+def test_weights_that_are_trained_have_a_reference_where_there_is_a_kl_weight(tmp_path):
+    """A frozen copy, half as large as the float32 masters."""
+
+    def row(*words):
+        memory.main(["--geometry", "toy", "--prompts", "1", "--lora-rank", "0", "--out", str(tmp_path / "out.json"), *words])
+        return json.loads((tmp_path / "out.json").read_text())["rows"][0]["gib"]["optimizer"]
+
+    trained = memory.GEOMETRIES["toy"].sizes.language
+    assert row() - row("--kl-weight", "0") == pytest.approx(2 * trained / memory.GIB, rel=0.1)
+
+
 @pytest.mark.parametrize("name, which", [("step-3b", 0), ("step-7b", 1), ("step-3b-1k", 0)])
 def test_it_is_what_an_h100s_allocator_said(tmp_path, name, which):
     """Activations within 1 %; the whole within 3 %: workspaces and what recorded steps hold are not in the account."""

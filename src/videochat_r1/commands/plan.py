@@ -76,6 +76,8 @@ def run(options: Plan, out: TextIO, fields: Given) -> int:
     plan = planned(recipe, config, card_of(options), options.prompt_tokens, options.completion_tokens)
     changes = first_changes(recipe, config, plan, options)
     positions, tokens = positions_of(config), plan.load.prompt_tokens + plan.load.completion_tokens
+    if recipe.policy.attention in ("portable", "dense"):
+        say(f'policy.attention = "{recipe.policy.attention}" keeps a layer\'s attention scores besides, which are not counted here.')
     if tokens > positions:
         say(f"Prompt and completion are {tokens:,} tokens, and the model takes {positions:,}: a run would refuse such prompts.")
     beside = list(comparisons(recipe, plan, Path(options.measured))) if options.measured else []

@@ -15,6 +15,8 @@ TILE_BYTES = 256 << 20  # head.py's on a GPU
 CONTEXT = "context"
 CONTEXT_BYTES = 1 << 30  # assumed: the CUDA context, libraries' workspaces and what the allocator cannot use
 MOMENT_8BIT = 2 * (1 + 4 / 256)  # two moments of a byte each, and a float32 scale for every 256
+UNCOMPILED = {"adamw_8bit": 6.0, "adamw_8bit_bf16": 10.25}
+"""Float32 copies of a weight that torchao's step makes where it is not compiled, as benchmarks/memory.py counts them."""
 OptimizerName = Literal["adamw", "adamw_8bit", "adamw_8bit_bf16"]
 
 
@@ -198,7 +200,7 @@ def estimate(
     """The parts, the largest prompt and completions of full length assumed. bytes_each: of a weight; 2 is bfloat16, 4 float32."""
     b, fused = bytes_each, bytes_each < 4 and policy.kernels == "auto" and not policy.device.startswith("cpu")
     parts = [Part("weights", sizes.total * b, f"{sizes.total / 1e9:.3g} G parameters x {b}")]
-    parts += _trained(trained_parameters(sizes, policy), policy, optimizer, b, keeps_reference=keeps_reference)
+    parts += _trained(sizes, policy, optimizer, b, keeps_reference=keeps_reference)
     group = prompt_tokens + group_size * completion_tokens
     row = min(max(token_budget, prompt_tokens + completion_tokens), prompts_per_step * group)
     parts += _graph(sizes, policy, row, kept_by_layer(sizes, policy, b, fused=fused), b)
@@ -228,9 +230,10 @@ def estimate(
     return parts
 
 
-def _trained(trained: int, policy: PolicyConfig, optimizer: OptimizerName, b: int, *, keeps_reference: bool) -> list[Part]:
+def _trained(sizes: Sizes, policy: PolicyConfig, optimizer: OptimizerName, b: int, *, keeps_reference: bool) -> list[Part]:
     """What training adds to the weights: an adapter, a reference, gradients, the optimizer's state and what its step takes besides."""
-    is_low = b < 4 and not policy.lora_rank  # adapters are float32
+    trained, is_low = trained_parameters(sizes, policy), b < 4 and not policy.lora_rank  # adapters are float32
+    largest = policy.lora_rank * max(sizes.inner, sizes.width) if policy.lora_rank else sizes.embeddings
     billions = f"{trained / 1e9:.3g} G"
     parts: list[Part] = []
     if policy.lora_rank:
@@ -254,6 +257,10 @@ def _trained(trained: int, policy: PolicyConfig, optimizer: OptimizerName, b: in
     parts.append(Part("optimizer", round(trained * states), f"{billions} x {states:.3g} ({moments}{masters})"))
     if optimizer == "adamw":
         parts.append(Part("optimizer step", trained * 4, f"roots of the second moments, all at once: {billions} x 4"))
+    else:
+        times = UNCOMPILED[optimizer]
+        how = f"{times:g} float32 copies of the largest weight, {largest / 1e9:.3g} G: uncompiled; torchao's compiled step takes less"
+        parts.append(Part("optimizer step", round(largest * 4 * times), how))
     return parts
 
 

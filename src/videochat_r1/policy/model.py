@@ -203,6 +203,8 @@ def load_policy(config: PolicyConfig, *, keep_reference: bool, seed: int = 0) ->
     is_adapter = (folder / ADAPTER_FILE).is_file()
     base_folder = model_folder(base_of_adapter(folder), weights=True) if is_adapter else folder
     device = _device(config.device)
+    if config.attention == "flex" and device.type == "cpu":
+        raise UsageError('policy.attention = "flex" has no gradients on a CPU.', 'Leave it at "auto".')
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}.get(config.dtype)
     processing.hf_config.get_text_config().attention_dropout = 0.0  # what samples must be what is scored
     model = _read_weights(base_folder, processing, dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)).to(device)

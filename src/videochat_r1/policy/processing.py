@@ -156,7 +156,7 @@ def model_folder(path: str, *, weights: bool = False) -> Path:
 def nearest_model(folder: Path) -> str:
     """A sentence that names the folders beside it, or the shipped model, where a slip of the fingers makes one of them of it; else ""."""
     try:
-        names = [entry.name for entry in folder.parent.iterdir() if entry.is_dir()]
+        names = [entry.name for entry in folder.parent.iterdir() if entry.is_dir() and entry.name != folder.name]
     except OSError:
         return ""
     if folder.parent == Path():
