@@ -85,7 +85,7 @@ def begin(chosen: argparse.Namespace) -> torch.device:
         raise EnvironmentFault("--device: no GPU can be used here.", "Give --device cpu, and a small --geometry.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise EnvironmentFault(f"--device: there is no {chosen.device} here.", f"Give one below cuda:{torch.cuda.device_count()}.")
-    if device.type == "cuda":
+    if device.index is not None and device.type == "cuda":
         torch.cuda.set_device(device)  # clocks and kernels are of the current one
     torch.set_num_threads(chosen.threads)
     Clock.on_cpu = time.process_time if chosen.clock == "processor" else time.perf_counter

@@ -363,6 +363,19 @@ def test_what_the_machine_lacks_ends_with_4(module, tmp_path, capsys, monkeypatc
     assert "there is no cuda:1 here" in refused(capsys, 4, module, *words[:-1], "cuda:1")
 
 
+@pytest.mark.parametrize("asked, made", [("cuda", []), ("cuda:1", [1])])
+def test_what_runs_on_another_gpu_is_timed_there(asked, made, monkeypatch):
+    chosen = bench.arguments("", "none").parse_args(["--device", asked])
+    current = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    # after the stock function's own reading of its argument, which takes a device with its number alone
+    monkeypatch.setattr(torch._C, "_cuda_setDevice", current.append, raising=False)
+    monkeypatch.setattr(torch, "manual_seed", lambda seed: None)
+    assert bench.begin(chosen) == torch.device(asked)
+    assert current == made
+
+
 def test_a_library_that_is_not_here_ends_with_4(capsys, monkeypatch):
     monkeypatch.setattr(trl_images, "NEEDED", ("torch", "trl_of_nowhere"))
     assert "needs trl_of_nowhere, not installed" in refused(capsys, 4, trl_images, "--device", "cpu", "--geometry", "toy")

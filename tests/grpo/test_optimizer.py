@@ -204,6 +204,12 @@ def test_the_8_bit_step_is_compiled_once_for_each_kind_of_weight_and_gives_what_
     ]
     for name, weight in own.items():
         torch.testing.assert_close(weight, plain[name])
+    caplog.clear()
+    resumed = large()
+    again = Optimizer(resumed, TrainConfig(optimizer="adamw_8bit"))
+    again.load(optimizer.tensors())
+    descend(resumed, again, 1, first=4)
+    assert "compiles its step" in caplog.text  # another process would
 
 
 def test_8_bit_moments_without_their_library_are_refused_with_the_mend(monkeypatch):

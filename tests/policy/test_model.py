@@ -13,8 +13,9 @@ from tests.tiny import FAMILIES, tiny_clip, tiny_completion, tiny_policy, tiny_p
 from videochat_r1.errors import EnvironmentFault, UsageError
 from videochat_r1.policy.logprobs import logprobs
 from videochat_r1.policy.model import Policy, PolicyConfig, _peft_among_its_versions, load_policy
-from videochat_r1.policy.processing import load_processing, model_folder
+from videochat_r1.policy.processing import load_processing, model_folder, nearest_model
 from videochat_r1.section import Section
+from videochat_r1.small import SMALL_MODEL
 
 
 def scores(policy) -> torch.Tensor:
@@ -322,6 +323,7 @@ def test_a_mistyped_folder_is_no_name_on_the_hub(tmp_path, monkeypatch):
         with pytest.raises(UsageError, match="No model folder at .*polcy") as caught:
             model_folder(path)
         assert caught.value.mend == f"Did you mean {Path(path).parent / 'policy'}?"
+    assert nearest_model(tmp_path / "policy") == ""  # not itself
     with pytest.raises(UsageError, match="No model folder at 'smal'") as caught:
         model_folder("smal")
     assert caught.value.mend == "Did you mean small?"
@@ -351,3 +353,8 @@ def test_every_field_says_what_its_change_means():
 def test_a_clip_of_noise_is_what_it_says():
     clip = tiny_clip(frames=3, height=8, width=16, fps=4.0)
     assert clip.frames_NCHW.shape == (3, 3, 8, 16) and clip.times_s == (0.0, 0.25, 0.5)
+
+
+def test_attention_that_has_no_gradients_on_a_cpu_is_refused_there():
+    with pytest.raises(UsageError, match="no gradients on a CPU"):
+        load_policy(local(SMALL_MODEL, attention="flex"), keep_reference=False)

@@ -48,6 +48,7 @@ class Optimizer:
         self.grad_clip = config.grad_clip
         settings: dict[str, Any] = {"lr": config.lr, "betas": config.betas, "eps": 1e-8, "weight_decay": config.weight_decay}
         weights = list(self.masters.values())
+        self._has_compiled = False
         self._adamw: Any = torch.optim.AdamW(weights, **settings) if config.optimizer == "adamw" else _in_8_bits(weights, settings)
 
     def collect(self) -> None:
@@ -86,12 +87,13 @@ class Optimizer:
     def _as_it_compiles(self) -> contextlib.AbstractContextManager[Any]:
         """torchao compiles its step, once for each shape and type of a weight. On a CPU that takes a C++ compiler and minutes, and saves
         nothing that counts; where Triton does not run there is nothing to compile it with."""
-        if not hasattr(self._adamw, "_new_buffer"):
-            return contextlib.nullcontext()  # PyTorch's own
+        if isinstance(self._adamw, torch.optim.AdamW):
+            return contextlib.nullcontext()
         masters = list(self.masters.values())
         if not masters or not kernels_work(masters[0].device):
             return torch.compiler.set_stance("force_eager")
-        if not self._adamw.state:
+        if not self._has_compiled:  # in this process: a run that goes on compiles anew
+            self._has_compiled = True
             kinds = len({(master.shape, master.dtype) for master in masters})
             NOTES.warning("torchao compiles its step for %s of weights now; that can take minutes.", counted(kinds, "kind"))
         return contextlib.nullcontext()

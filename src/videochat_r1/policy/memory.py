@@ -15,8 +15,9 @@ TILE_BYTES = 256 << 20  # head.py's on a GPU
 CONTEXT = "context"
 CONTEXT_BYTES = 1 << 30  # assumed: the CUDA context, libraries' workspaces and what the allocator cannot use
 MOMENT_8BIT = 2 * (1 + 4 / 256)  # two moments of a byte each, and a float32 scale for every 256
-UNCOMPILED = {"adamw_8bit": 6.0, "adamw_8bit_bf16": 10.25}
-"""Float32 copies of a weight that torchao's step makes where it is not compiled, as benchmarks/memory.py counts them."""
+UNCOMPILED, UNCOMPILED_ROUNDED = 6.0, 10.25
+"""Float32 copies of a weight that torchao's step makes where it is not compiled, as benchmarks/memory.py counts them: of a float32 weight,
+and of one in bfloat16 that it rounds at random."""
 OptimizerName = Literal["adamw", "adamw_8bit", "adamw_8bit_bf16"]
 
 
@@ -258,7 +259,7 @@ def _trained(sizes: Sizes, policy: PolicyConfig, optimizer: OptimizerName, b: in
     if optimizer == "adamw":
         parts.append(Part("optimizer step", trained * 4, f"roots of the second moments, all at once: {billions} x 4"))
     else:
-        times = UNCOMPILED[optimizer]
+        times = UNCOMPILED_ROUNDED if kind == "bfloat16" else UNCOMPILED
         how = f"{times:g} float32 copies of the largest weight, {largest / 1e9:.3g} G: uncompiled; torchao's compiled step takes less"
         parts.append(Part("optimizer step", round(largest * 4 * times), how))
     return parts
