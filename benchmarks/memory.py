@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.bench import Record, among, arguments, begin, command, numbers
+from benchmarks.bench import Record, among, arguments, begin, command
 from benchmarks.models import GEOMETRIES, random_policy, random_prompt, video_tokens
 from benchmarks.step import add_step_options, policy_settings, said_of_settings, settings_of, vars_of
 from benchmarks.ways import PHASES, WAYS
@@ -64,9 +64,6 @@ def main(argv: Sequence[str] | None = None) -> Record:
     parser = arguments(__doc__, "memory")
     parser.set_defaults(device="cpu")
     parser.add_argument("--geometry", default="3b", choices=list(GEOMETRIES))
-    parser.add_argument("--prompt-tokens", type=numbers, default=None, help="comma list; default the geometry's (3756)")
-    parser.add_argument("--completion-tokens", type=numbers, default=None, help="comma list; default the geometry's (256)")
-    parser.add_argument("--prompts", type=numbers, default=[1, 4], help="prompts a batch, comma list")
     parser.add_argument("--only", type=among("D", "C"), default=["D"], help="ours (D), and with sharing off (C)")
     add_step_options(parser)
     chosen = parser.parse_args(argv)

@@ -64,9 +64,6 @@ COLUMNS = {
 def main(argv: Sequence[str] | None = None) -> Record:
     parser = arguments(__doc__, "step")
     parser.add_argument("--geometry", default="3b", choices=NAMES)
-    parser.add_argument("--prompt-tokens", type=numbers, default=None, help="comma list; default the geometry's (3756)")
-    parser.add_argument("--completion-tokens", type=numbers, default=None, help="comma list; default the geometry's (256)")
-    parser.add_argument("--prompts", type=numbers, default=[1, 4], help="prompts a batch, comma list")
     parser.add_argument("--only", type=among(*WAYS), default=["D", "C", "A"], help="which of D, C, A, in this order")
     parser.add_argument("--runs", type=positive, default=3, help="of D and C; A runs once")
     add_step_options(parser)
@@ -98,7 +95,10 @@ def main(argv: Sequence[str] | None = None) -> Record:
 
 
 def add_step_options(parser: argparse.ArgumentParser) -> None:
-    """What a step is made of besides its sizes: read by `settings_of` and `policy_settings`."""
+    """A step's sizes, each a list of its own, and what else it is made of, which `settings_of` and `policy_settings` read."""
+    parser.add_argument("--prompt-tokens", type=numbers, default=None, help="comma list; default the geometry's (3756)")
+    parser.add_argument("--completion-tokens", type=numbers, default=None, help="comma list; default the geometry's (256)")
+    parser.add_argument("--prompts", type=numbers, default=[1, 4], help="prompts a batch, comma list")
     parser.add_argument("--group", type=positive, default=8)
     parser.add_argument("--kl-weight", type=float, default=0.04)
     parser.add_argument("--token-budget", type=positive, default=16384)

@@ -323,7 +323,7 @@ def test_a_mistyped_folder_is_no_name_on_the_hub(tmp_path, monkeypatch):
         with pytest.raises(UsageError, match="No model folder at .*polcy") as caught:
             model_folder(path)
         assert caught.value.mend == f"Did you mean {Path(path).parent / 'policy'}?"
-    assert nearest_model(tmp_path / "policy") == ""  # not itself
+    assert nearest_model(tmp_path / "demo/policy") == ""  # not itself
     with pytest.raises(UsageError, match="No model folder at 'smal'") as caught:
         model_folder("smal")
     assert caught.value.mend == "Did you mean small?"
