@@ -1,12 +1,13 @@
 """Imports everything once, then forks a child for each life of a run: `python -m tests.grpo.fork_server`, one JSON command a line.
 
-A command: {"path": run folder, "recipe": name, "kill_after": seconds or null, "failpoint": name or ""}; the reply: {"status": the child's
-exit code, negative for a signal, "seconds": how long it lived}."""
+A command: {"path": run folder, "recipe": name, "kill_after": seconds or null, "failpoint": name or ""}; the reply: {"path": the command's,
+"status": the child's exit code, negative for a signal, "seconds": how long it lived}."""
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 import time
@@ -49,17 +50,19 @@ def main() -> None:
     for line in sys.stdin:
         command = json.loads(line)
         start = time.monotonic()
+        ending, held = os.pipe()  # held open by the child: what is read ends where the child does
         child = os.fork()
         if child == 0:
             try:
                 os._exit(live(command, recipes[command["recipe"]]))
             finally:
                 os._exit(70)
-        if command["kill_after"] is not None:
-            time.sleep(command["kill_after"])
+        os.close(held)
+        if not select.select([ending], [], [], command["kill_after"])[0]:
             os.kill(child, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(json.dumps({"status": status, "seconds": time.monotonic() - start}), flush=True)
+        os.close(ending)
+        print(json.dumps({"path": command["path"], "status": status, "seconds": time.monotonic() - start}), flush=True)
 
 
 if __name__ == "__main__":
