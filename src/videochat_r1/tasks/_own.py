@@ -1,7 +1,7 @@
 """A task in a file of the user's own: what its functions raise is told with the file's line, and is no fault of the program's own.
 
-Faults that a function names itself (errors.py) pass as they are, and so does a ValueError that speaks of a sample's truth, by the rule of
-tasks/base.py. A reward that breaks is a TaskFault too: training counts it (`earned`), an evaluation stops at it."""
+Faults that a function names itself (errors.py) pass as they are, and so does a ValueError that speaks of a sample's truth
+(`truth_is_at_fault`). A reward that breaks is a TaskFault too: training counts it (`earned`), an evaluation stops at it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def guarded(task: Task, path: str) -> Task:
     Raises UsageError for a task that is not made of functions."""
     _require_functions(task, path)
     guard = functools.partial(_guard, path)
-    scoring: dict[str, Any] = {"is_truths": _fails_without_a_text}
+    scoring: dict[str, Any] = {"is_truths": lambda score, args: truth_is_at_fault(score, *args[1:])}
     rewards = {name: guard(f"the reward {name!r}", reward, **scoring) for name, reward in task.rewards.items()}
     alternatives = {
         kind: {name: guard(f"the reward {name!r} of {kind}", reward, **scoring) for name, reward in others.items()}
@@ -95,14 +95,15 @@ def _always(run: Callable[..., Any], args: tuple[Any, ...]) -> bool:
     return True
 
 
-def _fails_without_a_text(score: Callable[..., Any], args: tuple[Any, ...]) -> bool:
-    """Of a reward or a metric: where an empty reading raises a ValueError too, it is the sample's truth that is at fault."""
-    from videochat_r1.tasks.base import require_sound
-
+def truth_is_at_fault(score: Callable[..., Any], sample: Sample, *asking: Any) -> bool:
+    """Of a reward or a metric that raised a ValueError: whether an empty reading raises one too, so that it is not the text that is at
+    fault."""
     try:
-        require_sound(score, *args[1:])
+        score(Reading(answer=None, reason="no_answer", format_ok=False), sample, *asking)
     except ValueError:
         return True
+    except Exception:
+        return False
     return False
 
 

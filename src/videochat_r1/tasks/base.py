@@ -7,11 +7,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from videochat_r1 import plugins
 from videochat_r1.errors import TaskFault, Unscorable, UsageError
 from videochat_r1.section import Section, refused
+from videochat_r1.tasks._own import guarded, truth_is_at_fault
 from videochat_r1.types import Answer, Completion, Reading, Rollout, Sample
 
 if TYPE_CHECKING:
@@ -82,11 +83,7 @@ def load_task(name: str) -> Task:
     if not isinstance(task, Task):
         mend = "docs/tour.md shows a task from scratch: TASK = Task(ask=..., read=..., write=..., rewards=..., metrics=...)."
         raise UsageError(f"{name} assigns a TASK that is a {type(task).__name__}, not a Task.", mend)
-    if not name.endswith(".py"):
-        return task
-    from videochat_r1.tasks._own import guarded
-
-    return guarded(task, name)
+    return guarded(task, name) if name.endswith(".py") else task
 
 
 NOTES = logging.getLogger("videochat_r1.rewards")
@@ -146,8 +143,8 @@ def earned(task: Task, sample: Sample, reading: Reading, asking: Asking, *, stri
             unscorable = unscorable or f"{name}: {fault.short}"
             _tell_once(name, sample, fault.__cause__ or fault)
         except Exception as fault:
-            if isinstance(fault, ValueError):
-                require_sound(reward, sample, asking)
+            if isinstance(fault, ValueError) and truth_is_at_fault(reward, sample, asking):
+                raise
             unscorable = unscorable or f"{name}: {type(fault).__name__}: {fault}"
             _tell_once(name, sample, fault)
     return rewards, unscorable
@@ -187,14 +184,3 @@ def _number(value: object) -> float:
     if not 0.0 <= number <= 1.0:  # nan is not, either
         raise Unscorable(f"gave {number:g}, which is not from 0 to 1")
     return number
-
-
-def require_sound(score: Callable[..., Any], sample: Sample, *asking: Asking) -> None:
-    """Raises ValueError where a reward or a metric has no score for an empty reading either: then it is the truth that is at fault, not the
-    text."""
-    try:
-        score(Reading(answer=None, reason="no_answer", format_ok=False), sample, *asking)
-    except ValueError:
-        raise
-    except Exception:
-        return
