@@ -30,7 +30,8 @@ from videochat_r1.policy.processing import Processing
 from videochat_r1.policy.prompt import pinned_for, render
 from videochat_r1.policy.released import CONFIGS
 from videochat_r1.small import SMALL_MODEL, SMALL_VIDEO
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Clip, Prompt
 from videochat_r1.video.clips import ClipLoader
 from videochat_r1.world.files import film_samples, scenes_for

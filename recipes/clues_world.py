@@ -45,7 +45,8 @@ from videochat_r1.rewards.intervals import tiou
 from videochat_r1.rollout.base import Sampling
 from videochat_r1.rollout.native import NativeEngine
 from videochat_r1.small import SMALL_MODEL, SMALL_VIDEO
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Clip, Completion, Prompt, Sample, Span
 from videochat_r1.video.clips import ClipLoader
 from videochat_r1.video.resize import Geometry

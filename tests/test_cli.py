@@ -264,7 +264,8 @@ def test_world_writes_files_that_every_reader_takes(capsys, tmp_path):
 
 def test_score_of_the_truth_is_full(capsys, tmp_path, world):
     from videochat_r1.datasets.base import DataSource, read_samples
-    from videochat_r1.tasks.base import Asking, load_task
+    from videochat_r1.tasks.base import Asking
+    from videochat_r1.tasks.base.loading import load_task
 
     samples = read_samples(DataSource(name="charades_sta", annotations=str(world / "charades_sta_train.json"))).samples
     rows = [{"id": one.id, "output": load_task(one.task).write(one.truth, Asking())} for one in samples]

@@ -11,7 +11,8 @@ import pytest
 from videochat_r1.cli import main
 from videochat_r1.datasets.base import DataSource, read_samples
 from videochat_r1.evaluation.figures import figures
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
 
 ROOT = Path(__file__).parents[1]
 

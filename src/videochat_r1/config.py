@@ -24,7 +24,9 @@ from videochat_r1.policy.config import SMALL, PolicyConfig
 from videochat_r1.rollout.base import RolloutConfig
 from videochat_r1.section import Section, refused, warned
 from videochat_r1.small import SMALL_MODEL
-from videochat_r1.tasks.base import Asking, chosen_rewards, load_task, short_name
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
+from videochat_r1.tasks.base.scoring import chosen_rewards, short_name
 from videochat_r1.video.sampling import VideoConfig
 
 PATHS = (

@@ -11,7 +11,8 @@ from videochat_r1.chat.config import CluesConfig
 from videochat_r1.errors import VideoError
 from videochat_r1.policy.prompt import render_text
 from videochat_r1.rollout.native import NativeEngine
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Answer, Sample
 from videochat_r1.video.decode import decode
 from videochat_r1.video.sampling import plan_at, plan_frames

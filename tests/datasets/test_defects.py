@@ -18,7 +18,8 @@ from videochat_r1.datasets.base import KINDS, check, read_samples
 from videochat_r1.datasets.base.defects import default_action
 from videochat_r1.errors import DataError, UserFault
 from videochat_r1.evaluation.figures import figures
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Reading
 
 NAN = float("nan")

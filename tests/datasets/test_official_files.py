@@ -10,7 +10,8 @@ from tests.datasets.files import OFFICIAL, official, read_official, source
 from videochat_r1.datasets.base import check, convert, fingerprint, overlap, read_samples
 from videochat_r1.evaluation.figures import figures
 from videochat_r1.evaluation.score import score
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
 
 FOUND = {
     "charades_sta/train.json": (12408, 5336, {"span_past_end": 1789, "span_reversed": 4, "span_starts_past_end": 3}),

@@ -25,7 +25,8 @@ from videochat_r1.datasets.base import check, convert, read_samples
 from videochat_r1.errors import DataError, EnvironmentFault
 from videochat_r1.evaluation.baselines import baselines
 from videochat_r1.evaluation.score import score
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
 
 BENCHMARKS = [
     "timelens_bench",

@@ -10,7 +10,8 @@ from tests.datasets.files import by_length, referred, source, write_json
 from videochat_r1.datasets.base import check, read_samples
 from videochat_r1.datasets.base.subtitles import Line, spoken_at
 from videochat_r1.errors import DataError
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
 
 SRT = """1
 00:00:01,000 --> 00:00:03,500

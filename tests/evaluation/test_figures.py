@@ -7,7 +7,8 @@ import pytest
 
 from videochat_r1.errors import DataError
 from videochat_r1.evaluation.figures import figures, resampled
-from videochat_r1.tasks.base import Task, load_task
+from videochat_r1.tasks.base import Task
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Answer, Reading, Sample
 
 NOTHING = Reading(answer=None, reason="no_answer", format_ok=False)

@@ -12,7 +12,8 @@ from videochat_r1.evaluation.answers_file import read_answers, require_different
 from videochat_r1.evaluation.baselines import baselines
 from videochat_r1.evaluation.evaluate import Answered
 from videochat_r1.evaluation.run_report import assemble_report
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Reading
 from videochat_r1.video.clips import ClipLoader
 from videochat_r1.video.resize import Geometry

@@ -8,7 +8,8 @@ from tests.datasets.files import canonical, source, write_json
 from videochat_r1.datasets.base import read_samples
 from videochat_r1.errors import DataError
 from videochat_r1.evaluation.score import read_predictions, score
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
 
 
 def predictions(tmp_path, rows):

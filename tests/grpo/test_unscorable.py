@@ -21,8 +21,8 @@ from videochat_r1.grpo.advantage import TaskScales, advantages, leads, scaled_by
 from videochat_r1.grpo.config import GrpoConfig
 from videochat_r1.grpo.log import RunFolder, read_rows
 from videochat_r1.grpo.order import Source
-from videochat_r1.tasks._apart import Apart
 from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.apart import Apart
 from videochat_r1.types import Answer, Completion, Sample
 
 MISBEHAVES = """
@@ -118,7 +118,7 @@ def test_a_task_that_cannot_be_imported_is_named(tmp_path, capfd):
 
 def test_a_hanging_process_does_not_outlive_its_parent(task_file):
     script = f"""
-        from videochat_r1.tasks._apart import Apart
+        from videochat_r1.tasks.base.apart import Apart
         from videochat_r1.tasks.base import Asking
         from videochat_r1.types import Answer, Completion, Sample
         process = Apart({task_file!r})
@@ -201,7 +201,7 @@ def test_a_run_stops_where_most_have_no_score_and_goes_on_once_they_have(tmp_pat
     with pytest.raises(EnvironmentFault, match=r"4 of 4 completions of step 1 cannot be scored.*vowels: no score"):
         run_in(tmp_path / "run", sources=sources, grpo={"reward_deadline_s": 20.0})
     broken_letters(path, "lambda text: False")
-    from videochat_r1.tasks._apart import apart
+    from videochat_r1.tasks.base.apart import apart
 
     apart(str(path)).close()
     run_in(tmp_path / "run", sources=sources, grpo={"reward_deadline_s": 20.0}, resume=True)

@@ -17,7 +17,9 @@ from videochat_r1.judge import using
 from videochat_r1.judge.config import JudgeConfig
 from videochat_r1.judge.endpoint import EndpointJudge
 from videochat_r1.rewards.events import harmonic
-from videochat_r1.tasks.base import Asking, consulted, earned, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
+from videochat_r1.tasks.base.scoring import consulted, earned
 from videochat_r1.types import Answer, Sample, Verdict
 
 TASK = load_task("captioning")

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from videochat_r1.small.curriculum import FILE_FPS, REFINE, STAGES, TARGETS, clippings, lazy
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.video.clips import ClipLoader
 from videochat_r1.video.resize import Geometry
 from videochat_r1.video.sampling import VideoConfig

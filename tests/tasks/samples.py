@@ -2,7 +2,8 @@
 
 from itertools import product
 
-from videochat_r1.tasks.base import Asking, Task, load_task
+from videochat_r1.tasks.base import Asking, Task
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Answer, Completion, Sample
 
 GOT_BOXES = (

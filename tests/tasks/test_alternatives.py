@@ -6,7 +6,8 @@ import pytest
 from tests.tasks.samples import SAMPLES, TASKS, said
 
 from videochat_r1.errors import UsageError
-from videochat_r1.tasks.base import Asking, judge
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.scoring import judge
 
 CHOICES = [(name, chosen) for name, task in TASKS.items() for chosen in task.alternatives]
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tests.tasks.hostile import texts
 from tests.tasks.samples import ASKINGS, GOT_BOXES, SAMPLES, TASKS, said
 
-from videochat_r1.tasks.base import Asking, judge
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.scoring import judge
 from videochat_r1.types import Answer, Reading
 
 SECONDS = st.floats(0, 20_000, allow_nan=False)

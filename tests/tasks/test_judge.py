@@ -7,7 +7,9 @@ import pytest
 from tests.tasks.samples import SAMPLES, TASKS, said
 
 from videochat_r1.errors import Unscorable, UsageError
-from videochat_r1.tasks.base import Asking, judge, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
+from videochat_r1.tasks.base.scoring import judge
 
 TASK, SAMPLE = TASKS["video_qa"], SAMPLES["video_qa"]
 

@@ -7,7 +7,8 @@ from tests.tasks.hostile import texts
 
 from videochat_r1.evaluation.baselines import task_baselines
 from videochat_r1.evaluation.figures import figures
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.tasks.moment_retrieval import LENGTHS_S
 from videochat_r1.types import Answer, Sample
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from videochat_r1.evaluation.figures import figures
-from videochat_r1.tasks.base import load_task
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Answer, Reading, Sample
 
 GQA, TRACKING = load_task("grounded_qa"), load_task("tracking")

@@ -8,7 +8,9 @@ from tests.tasks.samples import SAMPLES, said
 
 from videochat_r1.errors import TaskFault, UsageError
 from videochat_r1.evaluation.evaluate import Reply, judged
-from videochat_r1.tasks.base import Asking, judge, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
+from videochat_r1.tasks.base.scoring import judge
 
 SAMPLE = SAMPLES["video_qa"]
 SOUND = """

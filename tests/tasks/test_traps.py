@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from tests.tasks.samples import GOT_BOXES, SAMPLES, TASKS, said
 
-from videochat_r1.tasks.base import Asking, judge
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.scoring import judge
 from videochat_r1.types import Answer
 
 EIGHT = str([list(box) for box in GOT_BOXES])

@@ -8,7 +8,7 @@ import torch
 
 from videochat_r1.datasets.base import DataSource, read_samples
 from videochat_r1.errors import UsageError
-from videochat_r1.tasks.base import load_task
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.video.clips import ClipLoader
 from videochat_r1.video.probe import probe
 from videochat_r1.video.resize import Geometry

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videochat_r1.rewards.boxes import is_box
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.world.questions import STILL, TASKS, box_times, fits, frame_lessons, place, sample, video_lessons, when_lesson
 from videochat_r1.world.scenes import LEVELS, STEP_S, draw
 

@@ -17,7 +17,7 @@ from videochat_r1.evaluation.baselines import baselines
 from videochat_r1.evaluation.compare import Scored, compare, scored
 from videochat_r1.evaluation.evaluate import Answered, results
 from videochat_r1.evaluation.figures import figures
-from videochat_r1.tasks.base import load_task
+from videochat_r1.tasks.base.loading import load_task
 
 Figures = dict[str, Any]
 

@@ -21,7 +21,8 @@ from videochat_r1.policy.model import Policy
 from videochat_r1.policy.prompt import render_text
 from videochat_r1.rewards.intervals import merged, overlap, total_length
 from videochat_r1.rollout.base import Engine, Sampling, seed_of
-from videochat_r1.tasks.base import Asking, Task, load_task
+from videochat_r1.tasks.base import Asking, Task
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Clip, Completion, Prompt, Reading, Sample, Span
 from videochat_r1.video.clips import ClipLoader, Item, picture_fps_of
 from videochat_r1.video.resize import Geometry

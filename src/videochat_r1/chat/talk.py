@@ -15,7 +15,8 @@ from videochat_r1.policy.model import Policy
 from videochat_r1.rewards import tags
 from videochat_r1.rewards.choices import LETTERS
 from videochat_r1.rollout.base import Engine, Sampling
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Answer, Sample, Span
 from videochat_r1.video.clips import ClipLoader, Item
 from videochat_r1.video.sampling import VideoConfig

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from pydantic import field_validator
 
-from videochat_r1.commands.display import finite, print_json, say
+from videochat_r1.commands.display import print_json, say
 from videochat_r1.commands.options import MOST_RESAMPLES, Command, Given, Options, argument, option
 from videochat_r1.errors import DataError, Interrupted
+from videochat_r1.strict_json import finite
 
 if TYPE_CHECKING:
     from videochat_r1.ablation.table import AblationTable

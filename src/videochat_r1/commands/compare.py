@@ -98,7 +98,8 @@ def _scored(options: Compare, path: str, truth: Sequence[Sample] | None) -> Scor
     if truth is None:
         return read_scores(Path(path) / "scores.jsonl")
     from videochat_r1.evaluation.score import MISSING, read_outputs, read_predictions
-    from videochat_r1.tasks.base import Asking, consulted
+    from videochat_r1.tasks.base import Asking
+    from videochat_r1.tasks.base.scoring import consulted
 
     outputs = read_predictions(Path(path))
     readings = read_outputs(truth, outputs, Asking(thinking=options.thinking, reading=options.reading))

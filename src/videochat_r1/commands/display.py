@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
+
+from videochat_r1.strict_json import finite
 
 
 def print_json(value: Mapping[str, Any], out: TextIO) -> None:
@@ -47,12 +48,3 @@ def _figure(figures: Mapping[str, Any], name: str) -> str:
         return f"{value:,}"
     interval = figures.get(f"{name}_ci95")
     return f"{value:.1f} [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else f"{value:.1f}"
-
-
-def finite(value: Any) -> Any:
-    """The same, with null for numbers that JSON does not have."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -135,7 +135,7 @@ def _print_prompt(
     recipe: Recipe, processing: Processing | None, samples: Sequence[Sample], config: dict[str, Any], out: TextIO
 ) -> PromptCounts:
     """One rendered prompt, and what prompts count."""
-    from videochat_r1.tasks.base import load_task
+    from videochat_r1.tasks.base.loading import load_task
 
     first = samples[0] if samples else _invented(recipe)
     question = load_task(first.task).ask(first, recipe.asking)
@@ -158,7 +158,7 @@ def _print_prompt(
 
 def _counted(recipe: Recipe, processing: Processing | None, config: dict[str, Any], samples: Sequence[Sample]) -> PromptCounts:
     """Tokens of the prompts of some samples of each task; of their videos alone where there is no tokenizer."""
-    from videochat_r1.tasks.base import load_task
+    from videochat_r1.tasks.base.loading import load_task
 
     tasks = dict.fromkeys(sample.task for sample in samples)
     picked = [sample for task in tasks for sample in _evenly([each for each in samples if each.task == task])]

@@ -101,7 +101,7 @@ class Planner:
 def walk(processing: Processing, samples: Sequence[Sample], video: VideoConfig, asking: Asking) -> PromptCounts:
     """Writes the prompt of every sample, ids and all, and counts its tokens."""
     from videochat_r1.policy.prompt import prompt_ids
-    from videochat_r1.tasks.base import load_task
+    from videochat_r1.tasks.base.loading import load_task
 
     counts = PromptCounts()
     planner = Planner(video, processing.geometry)

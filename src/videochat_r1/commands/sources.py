@@ -9,7 +9,7 @@ from videochat_r1.commands.options import Options, option
 from videochat_r1.datasets.base.defects import Action
 from videochat_r1.datasets.base.source import DataSource
 from videochat_r1.errors import DataError, VideoError
-from videochat_r1.tasks.base import load_task
+from videochat_r1.tasks.base.loading import load_task
 
 if TYPE_CHECKING:
     from videochat_r1.types import Sample

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videochat_r1.errors import DataError, EnvironmentFault
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Sample
 
 if TYPE_CHECKING:

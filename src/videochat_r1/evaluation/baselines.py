@@ -7,7 +7,9 @@ from typing import Any
 
 from videochat_r1.errors import DataError
 from videochat_r1.evaluation.figures import figures
-from videochat_r1.tasks.base import Task, consulted, load_task
+from videochat_r1.tasks.base import Task
+from videochat_r1.tasks.base.loading import load_task
+from videochat_r1.tasks.base.scoring import consulted
 from videochat_r1.types import Answer, Reading, Sample, Span
 
 NOT_POSSIBLE = Reading(answer=None, reason="not_possible", format_ok=False)

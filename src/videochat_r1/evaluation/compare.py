@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from videochat_r1.errors import DataError, UsageError
 from videochat_r1.evaluation.answers_file import content_of
 from videochat_r1.evaluation.figures import INTERVAL, by_video, resampled, shares
-from videochat_r1.tasks.base import Derived, load_task
+from videochat_r1.tasks.base import Derived
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Reading, Sample
 
 READABLE = "readable"

@@ -23,7 +23,9 @@ from videochat_r1.evaluation.score import by_task_of
 from videochat_r1.policy.model import Policy
 from videochat_r1.policy.prompt import render
 from videochat_r1.rollout.base import Engine, Sampling, seed_of
-from videochat_r1.tasks.base import Asking, Task, consulted, earned, load_task
+from videochat_r1.tasks.base import Asking, Task
+from videochat_r1.tasks.base.loading import load_task
+from videochat_r1.tasks.base.scoring import consulted, earned
 from videochat_r1.types import Clip, Prompt, Reading, Sample
 from videochat_r1.video.clips import ClipLoader, picture_fps_of, prefetch
 from videochat_r1.video.sampling import window_of

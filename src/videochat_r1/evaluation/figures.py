@@ -1,6 +1,6 @@
 """Figures with their intervals.
 
-A figure is 100 x a sum of numerators over a sum of denominators, one of each a sample (tasks/base.py, Metric). Its interval is the
+A figure is 100 x a sum of numerators over a sum of denominators, one of each a sample (tasks/base/__init__.py, Metric). Its interval is the
 percentile bootstrap (Efron 1979) over videos, not over samples: questions about one video stand or fall together, and an interval that
 takes them for independent is too narrow. All figures of a task share the same resamples."""
 

@@ -16,6 +16,7 @@ from videochat_r1.counting import counted
 from videochat_r1.errors import DataError, UsageError
 from videochat_r1.evaluation.answers_file import content_of, read_answers, write_predictions, write_scores
 from videochat_r1.evaluation.published import Published
+from videochat_r1.strict_json import finite
 
 if TYPE_CHECKING:
     from videochat_r1.datasets.base.source import DataSource
@@ -44,7 +45,6 @@ class Record:
 
 def write_record(folder: Path, record: Record) -> None:
     """All files but the cache. Raises EnvironmentFault where the disk refuses."""
-    from videochat_r1.commands.display import finite
     from videochat_r1.grpo.log import write_whole
 
     for model, answered in record.answered.items():

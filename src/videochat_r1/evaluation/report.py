@@ -6,10 +6,8 @@ need torch."""
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ from videochat_r1.evaluation.examples import Example, ModelAnswer, choose_exampl
 from videochat_r1.evaluation.legend import look, one_line, task_name
 from videochat_r1.evaluation.strata import histograms, strata_rows
 from videochat_r1.evaluation.tables import Row, by_task, change_text, headline_rows, models_of, rows, sized_levels
+from videochat_r1.strict_json import finite
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,7 +43,7 @@ def write_report(folder: Path, report: Report) -> None:
     table = rows(report.payload.get("results", {}), report.payload.get("baselines", {}))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / "report.json", json.dumps(_finite(report.payload), indent=2, allow_nan=False) + "\n")
+        _replace(folder / "report.json", json.dumps(finite(report.payload), indent=2, allow_nan=False) + "\n")
         drawn = write_figures(
             folder / FIGURES,
             rewards=reward_series(metrics),
@@ -126,15 +125,6 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _finite(value: Any) -> Any:
-    """The same, with null for numbers that JSON does not have."""
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _replace(path: Path, text: str) -> None:

@@ -14,7 +14,9 @@ from videochat_r1.datasets.base import read_items
 from videochat_r1.datasets.base.defects import printable
 from videochat_r1.errors import DataError
 from videochat_r1.evaluation.figures import figures
-from videochat_r1.tasks.base import Asking, consulted, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
+from videochat_r1.tasks.base.scoring import consulted
 from videochat_r1.types import Reading, Sample
 
 MISSING = Reading(answer=None, reason="missing", format_ok=False)

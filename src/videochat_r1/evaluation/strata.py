@@ -14,7 +14,8 @@ from videochat_r1.evaluation.legend import HEADLINES, in_order
 from videochat_r1.evaluation.tables import Cell, Row
 from videochat_r1.rewards.boxes import box_ious
 from videochat_r1.rewards.intervals import union_iou
-from videochat_r1.tasks.base import Task, load_task
+from videochat_r1.tasks.base import Task
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Reading, Sample
 
 if TYPE_CHECKING:

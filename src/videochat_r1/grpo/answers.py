@@ -13,8 +13,9 @@ from videochat_r1.errors import DataError
 from videochat_r1.grpo.batches import Batch, task_of
 from videochat_r1.policy.model import Policy
 from videochat_r1.policy.prompt import encode_text
-from videochat_r1.tasks._apart import apart
-from videochat_r1.tasks.base import Asking, consulted, scored
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.apart import apart
+from videochat_r1.tasks.base.scoring import consulted, scored
 from videochat_r1.types import Completion, Group
 
 if TYPE_CHECKING:

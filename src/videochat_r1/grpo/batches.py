@@ -13,7 +13,8 @@ from videochat_r1.grpo.ahead import ahead
 from videochat_r1.grpo.order import Order, Turn
 from videochat_r1.policy.model import Policy
 from videochat_r1.policy.prompt import pinned_for, render
-from videochat_r1.tasks.base import Asking, Task, load_task
+from videochat_r1.tasks.base import Asking, Task
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Prompt, Sample
 from videochat_r1.video.clips import ClipLoader, prefetch
 

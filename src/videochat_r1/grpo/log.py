@@ -10,7 +10,6 @@ import errno
 import fcntl
 import json
 import logging
-import math
 import os
 import socket
 import time
@@ -21,6 +20,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from videochat_r1.errors import EnvironmentFault, Interrupted, UsageError, UserFault
+from videochat_r1.strict_json import finite
 
 NOTES = logging.getLogger("videochat_r1")
 
@@ -38,16 +38,8 @@ def timing_keys(row: Mapping[str, Any]) -> set[str]:
 
 def json_line(row: Mapping[str, Any]) -> bytes:
     """One row as a line of strict JSON in UTF-8. Numbers that JSON has no word for (NaN, infinities) become null."""
-    text = json.dumps(_strict(row), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(finite(row), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace") + b"\n"  # a lone surrogate becomes JSON's own \udXXX
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _strict(each) for key, each in value.items()}
-    return [_strict(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from videochat_r1.grpo.update import Watched
-from videochat_r1.tasks.base import short_name
+from videochat_r1.tasks.base.scoring import short_name
 from videochat_r1.types import Completion, Group
 
 T = TypeVar("T")

@@ -12,7 +12,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Answer, Sample
 from videochat_r1.world.questions import BOXES, Lesson, fits, frame_lessons, letter_lesson, sample, video_lessons, when_lesson
 from videochat_r1.world.scenes import STEP_S, Scene, draw

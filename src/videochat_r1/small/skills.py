@@ -46,7 +46,7 @@ _SPAN = re.compile(rf"({_NUMBER}) to ({_NUMBER})")
 _MOMENT = re.compile(rf"({_NUMBER}) (yes|no)")
 
 Score = Callable[[str, str], tuple[float, float]]
-"""(written, truth) -> the answer's share of a figure: numerator and denominator, as in tasks/base.py."""
+"""(written, truth) -> the answer's share of a figure: numerator and denominator, as in tasks/base/__init__.py."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videochat_r1.strict_json import finite
+
 if TYPE_CHECKING:
     from videochat_r1.evaluation.evaluate import Answered
     from videochat_r1.evaluation.record import Record
@@ -21,7 +23,6 @@ HALF_WIDTH = 1.96
 
 def write_logs(folder: Path, record: Record) -> list[Path]:
     """Write the logs of the policy's answers into the folder; the paths. Raises EnvironmentFault where the disk refuses."""
-    from videochat_r1.commands.display import finite
     from videochat_r1.evaluation.answers_file import write_jsonl
     from videochat_r1.grpo.log import write_whole
     from videochat_r1.tasks.base import Asking
@@ -44,7 +45,7 @@ def sample_row(number: int, one: Answered, asking: Any) -> dict[str, Any]:
     """One document as lmms-eval logs it: a metric is its numerator where its denominator is 1, else [numerator, denominator]."""
     from videochat_r1.datasets.base.rows import row_of
     from videochat_r1.evaluation.figures import shares
-    from videochat_r1.tasks.base import load_task
+    from videochat_r1.tasks.base.loading import load_task
 
     task, row = load_task(one.sample.task), row_of(one.sample)
     try:

@@ -11,7 +11,8 @@ from typing import Any
 
 from videochat_r1.datasets.base.examine import Row, examine
 from videochat_r1.datasets.base.source import DataSource
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Sample
 
 Doc = Mapping[str, Any]

@@ -19,7 +19,8 @@ from videochat_r1.datasets.base.reading import read_samples
 from videochat_r1.datasets.base.rows import row_of
 from videochat_r1.datasets.base.source import DataSource
 from videochat_r1.errors import UserFault
-from videochat_r1.tasks.base import Asking, load_task
+from videochat_r1.tasks.base import Asking
+from videochat_r1.tasks.base.loading import load_task
 
 CALLED = ("doc_to_visual", "doc_to_text", "doc_to_target", "process_results")
 

@@ -20,7 +20,9 @@ from functools import lru_cache
 from typing import IO, Any
 
 from videochat_r1.errors import EnvironmentFault, TaskFault
-from videochat_r1.tasks.base import Asking, Task, earned, load_task
+from videochat_r1.tasks.base import Asking, Task
+from videochat_r1.tasks.base.loading import load_task
+from videochat_r1.tasks.base.scoring import earned
 from videochat_r1.types import Answer, Completion, Reading, Rollout, Sample
 
 START_S = 120.0

@@ -1,4 +1,5 @@
-"""A task in a file of the user's own: what its functions raise is told with the file's line, and is no fault of the program's own.
+"""A task by its name, or from a file of the user's own: what that file's functions raise is told with its line, and is no fault of the
+program's own.
 
 Faults that a function names itself (errors.py) pass as they are, and so does a ValueError that speaks of a sample's truth
 (`truth_is_at_fault`). A reward that breaks is a TaskFault too: training counts it (`earned`), an evaluation stops at it."""
@@ -8,17 +9,25 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from videochat_r1 import plugins
 from videochat_r1.errors import TaskFault, Unscorable, UsageError, UserFault
-from videochat_r1.plugins import MEND, line_of, said
+from videochat_r1.tasks.base import Task, truth_is_at_fault
 from videochat_r1.types import Answer, Reading, Sample
-
-if TYPE_CHECKING:
-    from videochat_r1.tasks.base import Task
 
 Check = Callable[[Any], bool]
 Whose = Callable[[Callable[..., Any], tuple[Any, ...]], bool]  # (function, its arguments) -> whether its ValueError speaks of the truth
+
+
+def load_task(name: str) -> Task:
+    """The task of that name, or of the .py file at that path. Raises UsageError on an unknown one, and on a file that holds no task; the
+    functions of a file's task raise TaskFault where they break."""
+    task = plugins.load("tasks", name, "TASK")
+    if not isinstance(task, Task):
+        mend = "docs/tour.md shows a task from scratch: TASK = Task(ask=..., read=..., write=..., rewards=..., metrics=...)."
+        raise UsageError(f"{name} assigns a TASK that is a {type(task).__name__}, not a Task.", mend)
+    return guarded(task, name) if name.endswith(".py") else task
 
 
 def guarded(task: Task, path: str) -> Task:
@@ -67,10 +76,10 @@ def _guard(
         except (UserFault, Unscorable):
             raise
         except Exception as fault:
-            what = f"{line_of(path, fault)}: {role} raised {said(fault)}"
+            what = f"{plugins.line_of(path, fault)}: {role} raised {plugins.said(fault)}"
             if isinstance(fault, ValueError) and is_truths(run, args):
                 raise ValueError(what) from fault
-            raise TaskFault(f"{what}{_over(args)}.", MEND, said(fault)) from fault
+            raise TaskFault(f"{what}{_over(args)}.", plugins.MEND, plugins.said(fault)) from fault
         if not fits(value):
             short = f"gave {value!r:.60}, not {wanted}"
             raise TaskFault(f"{path}: {role} {short}{_over(args)}.", "Mend the file.", short)
@@ -93,18 +102,6 @@ def _trivial(path: str, name: str, fit: Callable[..., Any]) -> Callable[..., Any
 
 def _always(run: Callable[..., Any], args: tuple[Any, ...]) -> bool:
     return True
-
-
-def truth_is_at_fault(score: Callable[..., Any], sample: Sample, *asking: Any) -> bool:
-    """Of a reward or a metric that raised a ValueError: whether an empty reading raises one too, so that it is not the text that is at
-    fault."""
-    try:
-        score(Reading(answer=None, reason="no_answer", format_ok=False), sample, *asking)
-    except ValueError:
-        return True
-    except Exception:
-        return False
-    return False
 
 
 def _over(args: tuple[Any, ...]) -> str:

@@ -1,90 +1,16 @@
-"""What a task is: how it asks, how an answer is read, what the answer earns, and which figures it is reported by.
-
-A task is one file in this folder that assigns TASK. `judge` is the only place where completions become rollouts."""
+"""What answers earn: the only place where completions become rollouts."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
 
 from videochat_r1 import plugins
 from videochat_r1.errors import TaskFault, Unscorable, UsageError
-from videochat_r1.section import Section, refused
-from videochat_r1.tasks._own import guarded, truth_is_at_fault
-from videochat_r1.types import Answer, Completion, Reading, Rollout, Sample
-
-if TYPE_CHECKING:
-    from videochat_r1.judge.base import Judge
-
-
-class Asking(Section):
-    """How questions are put and answers are read; the same for all tasks of a run."""
-
-    thinking: bool = refused(False, "ask for a <think> block before the answer, and require it in the format reward")
-    order: Literal["text_first", "video_first"] = refused("text_first", "what stands first in the user's message (the paper: text)")
-    reading: Literal["strict", "released"] = refused("strict", "how answers are read: strict, or as the released code would have paid")
-    given_box_scored: bool = refused(False, "tracking: score the given first box too, as the paper does")
-    rewards: dict[str, str] = refused(
-        dict, 'of a task: which of its rewards to train on, such as temporal_grounding = "timestamp_tiou"; left out: the paper\'s'
-    )
-    timed_boxes: bool = refused(False, "tracking: name the second of each box that is asked for")
-
-
-Reward = Callable[[Reading, Sample, Asking], float | None]
-"""What one answer earns, 0.0 .. 1.0. None, or raising Unscorable, says that it cannot be told. A sample whose truth is at fault raises
-ValueError, whatever the text; a text never does."""
-
-Metric = Callable[[Reading, Sample], tuple[float, float]]
-"""One sample's share of a figure: (numerator, denominator). The figure is 100 x the sum of numerators over the sum of denominators."""
-
-Trivial = Callable[[Sequence[Sample]], Callable[[Sample], Answer]]
-"""An answer without a look at the video: fitted on training samples (there may be none), then called for each sample."""
-
-
-Consult = Callable[[Sequence[tuple[Reading, Sample]], "Judge", bool], list[Reading]]
-"""(answers with their samples, judge, whether precision is asked for too) -> the same readings with the judge's verdicts."""
-
-
-@dataclass(frozen=True)
-class Derived:
-    """A figure that is made of others, such as the F1 of two means."""
-
-    of: tuple[str, ...]  # names of metrics
-    combine: Callable[..., float]  # their values in per cent -> this one's
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """One kind of question. See docs/tour.md for one written from scratch in 20 lines."""
-
-    ask: Callable[[Sample, Asking], str]  # the user's text; the video is put before or after it
-    read: Callable[[str, Sample, Asking], Reading]  # total: any text gives a Reading
-    write: Callable[[Answer, Asking], str]  # an answer in the form that was asked for; read(write(truth)) scores full marks
-    rewards: Mapping[str, Reward]  # the total is their sum
-    alternatives: Mapping[str, Mapping[str, Reward]] = field(default_factory=dict)  # name -> other rewards, chosen by asking.rewards
-    metrics: Mapping[str, Metric]
-    trivial: Mapping[str, Trivial] = field(default_factory=dict)
-    seconds: Callable[[Sample], tuple[float, ...] | None] = lambda sample: None  # seconds the model must see a frame of
-    prepare: Callable[[Sequence[tuple[Reading, Sample]], Asking], None] | None = None  # sees all answers of a step before the rewards do
-    consult: Consult | None = None  # for rewards that rest on a judge: called once for all answers of a step
-    derived: Mapping[str, Derived] = field(default_factory=dict)
-
-
-FORMAT: dict[str, Reward] = {"format": lambda reading, sample, asking: float(reading.format_ok)}
-"""The reward of an answer in the form that was asked for, which most tasks add to their own."""
-
-
-def load_task(name: str) -> Task:
-    """The task of that name, or of the .py file at that path. Raises UsageError on an unknown one, and on a file that holds no task; the
-    functions of a file's task raise TaskFault where they break (tasks/_own.py)."""
-    task = plugins.load("tasks", name, "TASK")
-    if not isinstance(task, Task):
-        mend = "docs/tour.md shows a task from scratch: TASK = Task(ask=..., read=..., write=..., rewards=..., metrics=...)."
-        raise UsageError(f"{name} assigns a TASK that is a {type(task).__name__}, not a Task.", mend)
-    return guarded(task, name) if name.endswith(".py") else task
-
+from videochat_r1.judge.base import Judge
+from videochat_r1.tasks.base import Asking, Reward, Task, truth_is_at_fault
+from videochat_r1.tasks.base.loading import load_task
+from videochat_r1.types import Completion, Reading, Rollout, Sample
 
 NOTES = logging.getLogger("videochat_r1.rewards")
 _told: set[str] = set()  # rewards whose first failure was shown with its traceback
