@@ -280,6 +280,17 @@ def test_score_of_the_truth_is_full(capsys, tmp_path, world):
     fault(capsys, 3, "score", file, *where)
 
 
+def test_score_reads_a_list_where_r1_5_was_asked_and_refuses_what_does_not_go_together(capsys, tmp_path):
+    truth = {"id": "a", "task": "temporal_grounding", "video": "a.mp4", "question": "it rains", "answer": {"spans": [[1.0, 3.0]]}}
+    (tmp_path / "truth.jsonl").write_text(json.dumps({**truth, "duration_s": 9.0}) + "\n")
+    (tmp_path / "said.jsonl").write_text(json.dumps({"id": "a", "output": "<answer>[(1.0, 2.0), (2.5, 3.0)]</answer>"}) + "\n")
+    command = ["score", tmp_path / "said.jsonl", "--dataset", "jsonl", "--annotations", tmp_path / "truth.jsonl", "--json"]
+    for prompts, expected in (("r1_5", 75.0), ("released", 0.0)):
+        code, out, _ = ran(capsys, *command, "--prompts", prompts)
+        assert code == 0 and json.loads(out)["mIoU"] == pytest.approx(expected)
+    assert "with prompts r1_5 it is strict" in fault(capsys, 2, *command, "--prompts", "r1_5", "--reading", "released")
+
+
 def test_baselines_with_and_without_training_data(capsys, world):
     where = ("--dataset", "nextgqa", "--annotations", world / "nextgqa_test.json", "--resamples", 0)
     assert {"whole_video", "constant", "majority"} <= set(ran_json(capsys, "baselines", *where))

@@ -26,21 +26,21 @@ def test_the_built_in_model_is_asked_as_it_was_trained(name):
 
 
 @pytest.mark.parametrize(
-    "name, thinking, order",
+    "name, thinking, order, prompts, reading",
     [
-        ("OpenGVLab/VideoChat-R1_7B", False, "text_first"),
-        ("OpenGVLab/VideoChat-R1-thinking_7B", True, "text_first"),
-        ("OpenGVLab/VideoChat-R1_5-7B", True, "video_first"),
+        ("OpenGVLab/VideoChat-R1_7B", False, "text_first", "released_evaluation", "released_evaluation"),
+        ("OpenGVLab/VideoChat-R1-thinking_7B", True, "text_first", "released_evaluation", "released_evaluation"),
+        ("OpenGVLab/VideoChat-R1_5-7B", False, "video_first", "r1_5", "strict"),
     ],
 )
-def test_released_checkpoints_get_their_prompts(name, thinking, order):
+def test_released_checkpoints_get_their_prompts(name, thinking, order, prompts, reading):
     asking = with_manner(Asking(), manner_of(name).sections["asking"])
-    assert (asking.thinking, asking.order) == (thinking, order)
+    assert asking == Asking(thinking=thinking, order=order, prompts=prompts, reading=reading)
 
 
 def test_a_folder_of_a_release_is_known_by_its_name_and_any_other_by_nothing(tmp_path):
     (tmp_path / "VideoChat-R1_7B").mkdir()
-    assert manner_of(str(tmp_path / "VideoChat-R1_7B")).sections["asking"]["reading"] == "released"
+    assert manner_of(str(tmp_path / "VideoChat-R1_7B")).sections["asking"]["reading"] == "released_evaluation"
     (tmp_path / "mine").mkdir()
     assert manner_of(str(tmp_path / "mine")).sections == {}
     assert manner_of("Qwen/Qwen2.5-VL-7B-Instruct").sections == {}

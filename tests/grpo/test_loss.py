@@ -53,6 +53,15 @@ def test_on_policy_loss_and_gradient_by_hand():
     assert logprobs_T.grad.tolist() == pytest.approx([-3.0 - 0.04, -3.0])
 
 
+@pytest.mark.parametrize("ratio", ["token", "sequence"])
+@pytest.mark.parametrize("advantage", [2.0, -2.0])
+def test_on_policy_nothing_is_clipped_whatever_the_bounds(advantage, ratio):
+    logprobs_T = torch.tensor([-1.0, -2.0], requires_grad=True)
+    losses = grpo_loss_T(logprobs_T, None, None, advantage, GrpoConfig(clip_low=0.0, clip_high=0.0, kl_weight=0.0, ratio=ratio))
+    losses.loss_T.sum().backward()
+    assert logprobs_T.grad.tolist() == [-advantage, -advantage]
+
+
 def test_no_kl_weight_needs_no_reference():
     assert grpo_loss_T(torch.tensor([-1.0]), None, None, 1.0, GrpoConfig(kl_weight=0.0)).kl_T is None
 

@@ -76,7 +76,8 @@ SAMPLES = {
     )
 }
 TASKS: dict[str, Task] = {name: load_task(name) for name in SAMPLES}
-ASKINGS = [Asking(thinking=thinking, reading=reading) for thinking, reading in product((False, True), ("strict", "released"))]
+WAYS = ({"reading": "strict"}, {"reading": "released"}, {"reading": "released_evaluation"}, {"prompts": "r1_5"})
+ASKINGS = [Asking(thinking=thinking, **way) for thinking, way in product((False, True), WAYS)]
 
 
 def said(text: str) -> Completion:

@@ -65,6 +65,61 @@ def test_the_prompt_is_the_papers(name, thinking):
     assert TASKS[name].ask(SAMPLES[name], Asking(thinking=thinking)) == PROMPTS[name][thinking]
 
 
+EVENT = "A person is putting a book on a shelf."
+RAW = TG.replace(EVENT.lower().removesuffix("."), EVENT)
+LISTED = (
+    "rovide the start and end times (in seconds, precise to two decimal places) in the format of [(s1, e1), (s2, e2), ...] within the "
+    "<answer> </answer> tags. For example: "
+)
+BRIEF = "Output your thought process within the <think> </think> tags."
+THINK = "Output your think process within the  <think> </think> tags."
+OTHER_PROMPTS = {
+    "released_evaluation": {
+        "temporal_grounding": (f"{RAW}\n\nP{TIMES}", f"{RAW}\n\n{T}\n\nThen, p{TIMES}"),
+        "grounded_qa": PROMPTS["grounded_qa"],
+        "video_qa": (f"{Q2}\n\nP{LETTER}\n", PROMPTS["video_qa"][1]),
+        "tracking": (PROMPTS["tracking"][0], f"{TR}\n\n{BRIEF}\n\n{TA}"),
+        "quality": PROMPTS["quality"],
+    },
+    "r1_5": {
+        "temporal_grounding": (
+            f"{RAW}\n\nP{LISTED}<answer>[(12.54, 17.83)]</answer>",
+            f"{RAW}\n\n{BRIEF}\n\nThen, p{LISTED}<think>...</think><answer>[(12.54, 17.83)]</answer>",
+        ),
+        "grounded_qa": (
+            PROMPTS["grounded_qa"][0],
+            f"{Q}\n\n{THINK}\n\nThen, p{LETTER} {G.replace('<answer>A<', '<think>...</think><answer>A<')}\n",
+        ),
+        "video_qa": (
+            f"{Q2}\n\nThen, p{LETTER} For example: <answer>A</answer>.\n",
+            f"{Q2}\n\n{THINK}\n\nThen, p{LETTER} For example: <think>...</think><answer>A</answer>.\n",
+        ),
+    },
+}
+
+
+@pytest.mark.parametrize("thinking", [False, True], ids=["no think", "think"])
+@pytest.mark.parametrize("prompts, name", [(prompts, name) for prompts, names in OTHER_PROMPTS.items() for name in names])
+def test_the_prompts_of_the_evaluation_code_and_of_r1_5(prompts, name, thinking):
+    sample = replace(SAMPLES[name], question=EVENT) if name == "temporal_grounding" else SAMPLES[name]
+    assert TASKS[name].ask(sample, Asking(thinking=thinking, prompts=prompts)) == OTHER_PROMPTS[prompts][name][thinking]
+
+
+@pytest.mark.parametrize("thinking", [False, True], ids=["no think", "think"])
+@pytest.mark.parametrize("prompts", OTHER_PROMPTS)
+@pytest.mark.parametrize("name", ["temporal_grounding", "grounded_qa", "video_qa", "tracking", "quality"])
+def test_the_truth_earns_everything_whoever_asks(name, prompts, thinking):
+    asking = Asking(thinking=thinking, prompts=prompts)
+    text = TASKS[name].write(SAMPLES[name].truth, asking)
+    reading = TASKS[name].read(text, SAMPLES[name], asking)
+    assert reading.format_ok and all(reward(reading, SAMPLES[name], asking) == 1.0 for reward in TASKS[name].rewards.values())
+
+
+def test_answers_of_r1_5_are_read_strictly():
+    with pytest.raises(ValueError, match="with prompts r1_5 it is strict"):
+        Asking(prompts="r1_5", reading="released")
+
+
 @pytest.mark.parametrize("sentence, event", [(" The lady then jet skis.", "the lady then jet skis"), ("Wait..", "wait."), ("A\nb", "a\nb")])
 def test_an_event_is_written_in_lower_case_without_its_full_stop(sentence, event):
     asked = TASKS["temporal_grounding"].ask(replace(SAMPLES["temporal_grounding"], question=sentence), Asking())

@@ -165,6 +165,50 @@ def test_traps_with_thinking(text, strict, released):
         assert tuple(rollout.rewards.values()) == expected
 
 
+@pytest.mark.parametrize(
+    "text, trained, evaluated",
+    [
+        ("<answer>10.0 to 20.0</answer>", (10, 20), (10, 20)),
+        ("The event happens from 10.0 to 20.0 seconds.", None, (10, 20)),
+        ("<think>it is 10.0 to 20.0", None, (10, 20)),
+        ("<answer>10.0 to 20.0</answer> since 1.0 and 2.0 show it", (10, 20), (1, 2)),
+        ("<think>3.0 to 4.0</think><answer>10.0 TO 20.0</answer>", (10, 20), (3, 4)),
+        ("<answer>ten to twenty</answer>", None, None),
+    ],
+    ids=["as asked", "no tags", "cut off in the thought", "words after the answer", "capitals", "no number"],
+)
+def test_the_released_evaluation_reads_spans_from_the_whole_text(text, trained, evaluated):
+    for reading, expected in (("released", trained), ("released_evaluation", evaluated)):
+        read = TASKS["temporal_grounding"].read(text, SAMPLES["temporal_grounding"], Asking(reading=reading))
+        assert (read.answer.spans if read.answer else None) == (None if expected is None else (expected,))
+        assert read.reason == ("no_span" if expected is None else "")
+
+
+@pytest.mark.parametrize("name, text", [(case.values[0], case.values[1]) for case in TRAPS if case.values[0] != "temporal_grounding"])
+def test_the_released_evaluation_reads_all_else_as_it_trains(name, text):
+    readings = [TASKS[name].read(text, SAMPLES[name], Asking(reading=reading)) for reading in ("released", "released_evaluation")]
+    assert readings[0] == readings[1]
+
+
+@pytest.mark.parametrize(
+    "text, spans, overlap",
+    [
+        ("<answer>[(10.0, 20.0)]</answer>", ((10, 20),), 1.0),
+        ("<answer>[(10.0, 12.0), (18.0, 20.0)]</answer>", ((10, 12), (18, 20)), 0.4),
+        ("<answer>[(10.0, 20.0), (30.0, 40.0)]</answer>", ((10, 20), (30, 40)), 0.5),
+        ("<answer>10.0 to 20.0</answer>", ((10, 20),), 1.0),
+        ("<answer>[]</answer>", (), 0.0),
+        ("10.0 to 20.0", None, 0.0),
+    ],
+    ids=["as asked", "two parts of it", "another one too", "one span in words", "none", "no tags"],
+)
+def test_a_list_for_r1_5_earns_the_overlap_of_all_its_seconds(text, spans, overlap):
+    sample = replace(SAMPLES["temporal_grounding"], truth=Answer(spans=((10.0, 20.0),)), duration_s=60.0)
+    (rollout,) = judge(TASKS["temporal_grounding"], sample, [said(text)], Asking(prompts="r1_5"))
+    assert (rollout.reading.answer.spans if rollout.reading.answer else None) == spans
+    assert rollout.rewards["tiou"] == pytest.approx(overlap)
+
+
 def test_pixels_are_paid_nothing_by_the_released_code_but_their_format():
     (rollout,) = judge(TASKS["tracking"], SAMPLES["tracking"], [said(answer(PIXELS))], Asking(reading="released"))
     assert rollout.rewards["format"] == 1.0

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+from videochat_r1.checking import checked
 from videochat_r1.commands.display import print_json, print_table, say
 from videochat_r1.commands.judging import JUDGE, judge_of
 from videochat_r1.commands.options import MOST_RESAMPLES, Command, Given, argument, option, seed_option
 from videochat_r1.commands.sources import SourceOptions
 from videochat_r1.counting import counted
 from videochat_r1.errors import UsageError
+from videochat_r1.tasks.base import Asking, ReadAs, Wording
 
 if TYPE_CHECKING:
     from videochat_r1.evaluation.compare import Scored
@@ -29,7 +31,8 @@ class Compare(SourceOptions):
     annotations: str = option("", "files of predictions: its annotation file", "FILE")
     common: bool = option(False, "where the two have different samples, compare those that both have")
     thinking: bool = option(False, "files of predictions: the form that was asked for has a <think> block")
-    reading: Literal["strict", "released"] = option("strict", "files of predictions: how answers are read")
+    prompts: Wording = option("released", "files of predictions: whose prompts were asked")
+    reading: ReadAs = option("strict", "files of predictions: how answers are read")
     judge: str = option("offline", f"files of predictions: {JUDGE}", "offline|FILE")
     resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0, le=MOST_RESAMPLES)
     seed: int = seed_option("of the resamples and permutations")
@@ -98,11 +101,11 @@ def _scored(options: Compare, path: str, truth: Sequence[Sample] | None) -> Scor
     if truth is None:
         return read_scores(Path(path) / "scores.jsonl")
     from videochat_r1.evaluation.score import MISSING, read_outputs, read_predictions
-    from videochat_r1.tasks.base import Asking
     from videochat_r1.tasks.base.scoring import consulted
 
     outputs = read_predictions(Path(path))
-    readings = read_outputs(truth, outputs, Asking(thinking=options.thinking, reading=options.reading))
+    asking = checked(Asking, {"thinking": options.thinking, "prompts": options.prompts, "reading": options.reading})
+    readings = read_outputs(truth, outputs, asking)
     readings = consulted(list(zip(readings, truth, strict=True)), precision=True)
     pairs = [(sample, reading) for sample, reading in zip(truth, readings, strict=True) if reading is not MISSING]
     if pairs and (unknown := sorted(outputs.keys() - {sample.id for sample in truth})):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
+from videochat_r1.checking import checked
 from videochat_r1.commands.display import figures_table, print_json, say
 from videochat_r1.commands.judging import JUDGE, judge_of, told
 from videochat_r1.commands.options import MOST_RESAMPLES, Command, Given, argument, option, seed_option
 from videochat_r1.commands.sources import SourceOptions
 from videochat_r1.counting import counted
+from videochat_r1.tasks.base import Asking, ReadAs, Wording
 
 
 class Score(SourceOptions):
@@ -18,7 +20,8 @@ class Score(SourceOptions):
 
     predictions: str = argument("the file of predictions", "PREDICTIONS.jsonl")
     thinking: bool = option(False, "the form that was asked for has a <think> block")
-    reading: Literal["strict", "released"] = option("strict", "how answers are read: strict, or as the released code would have")
+    prompts: Wording = option("released", "whose prompts were asked; of r1_5 temporal grounding gives a list")
+    reading: ReadAs = option("strict", "how answers are read: strict, or as the released training or evaluation code does")
     judge: str = option("offline", JUDGE, "offline|FILE")
     resamples: int = option(1000, "bootstrap resamples of the 95 % intervals; 0: none", ge=0, le=MOST_RESAMPLES)
     seed: int = seed_option("of the resamples")
@@ -29,9 +32,8 @@ def run(options: Score, out: TextIO, fields: Given) -> int:
     from videochat_r1.datasets.base.reading import read_samples
     from videochat_r1.evaluation.score import read_predictions, score
     from videochat_r1.judge import using
-    from videochat_r1.tasks.base import Asking
 
-    asking = Asking(thinking=options.thinking, reading=options.reading)
+    asking = checked(Asking, {"thinking": options.thinking, "prompts": options.prompts, "reading": options.reading})
     with using(judge_of(options.judge)) as judge:
         samples = read_samples(options.source()).samples
         outputs = read_predictions(Path(options.predictions))

@@ -132,7 +132,10 @@ def _asked_otherwise(recipe: Recipe) -> str:
 
     manner = manner_of(recipe.policy.path)
     own = {(name, key): value for name in ("video", "asking") for key, value in manner.sections.get(name, {}).items()}
-    parts = [f"{name}.{key} = {value}" for (name, key), value in own.items() if getattr(getattr(recipe, name), key) != value]
+    evaluated = "released_evaluation"  # how a released checkpoint is judged, not how it was taught
+    parts = [
+        f"{name}.{key} = {value}" for (name, key), value in own.items() if value not in (getattr(getattr(recipe, name), key), evaluated)
+    ]
     return f"The policy was taught as {manner.said} says, this recipe asks otherwise: there it is {', '.join(parts)}." if parts else ""
 
 

@@ -14,14 +14,16 @@ from typing import Any, TypeVar
 from videochat_r1.errors import UsageError
 from videochat_r1.section import Section
 
+AS_EVALUATED = {"prompts": "released_evaluation", "reading": "released_evaluation"}
+
 RELEASED: dict[str, dict[str, dict[str, Any]]] = {
-    "VideoChat-R1_7B": {"asking": {"order": "text_first", "reading": "released"}},
-    "VideoChat-R1-thinking_7B": {"asking": {"thinking": True, "order": "text_first", "reading": "released"}},
-    "VideoChat-R1_7B_caption": {"asking": {"order": "text_first"}},
-    "VideoChat-R1_5-7B": {"asking": {"thinking": True, "order": "video_first"}},
+    "VideoChat-R1_7B": {"asking": {"order": "text_first", **AS_EVALUATED}},
+    "VideoChat-R1-thinking_7B": {"asking": {"thinking": True, "order": "text_first", **AS_EVALUATED}},
+    "VideoChat-R1_5-7B": {"asking": {"order": "video_first", "prompts": "r1_5"}},
 }
 """The released checkpoints, by the last part of their names: the prompts of the released evaluation code (with a thought for the thinking
-one), text before the video as they were trained, and answers read as that code reads them. VideoChat-R1.5 was trained video first."""
+one), text before the video as they were trained, and answers read as that code reads them. VideoChat-R1.5 was trained video first and
+without a thought, on prompts of its own (its evaluation on Charades puts the text first, against its training)."""
 
 
 @dataclass(frozen=True)

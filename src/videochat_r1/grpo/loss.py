@@ -60,12 +60,14 @@ def kl_k3_T(logprobs_T: Tensor, reference_T: Tensor) -> Tensor:
 def grpo_loss_T(logprobs_T: Tensor, old_T: Tensor | None, reference_T: Tensor | None, advantage: float, config: GrpoConfig) -> TokenLosses:
     """-(clipped ratio x A) + kl_weight x KL of each token of one completion.
 
-    old_T: log-probs under the policy that sampled; None where that is this very policy (the ratio is 1 and carries the gradient).
+    old_T: log-probs under the policy that sampled; None where that is this very policy (the ratio is 1, carries the gradient and needs no
+    clip: at a bound of 1 the clip would halve it).
     reference_T: log-probs under the reference; None leaves the KL out, as kl_weight 0 does.
     """
+    is_on_policy = old_T is None
     old_T = logprobs_T.detach() if old_T is None else old_T
     ratio_T = sequence_ratio_T(logprobs_T, old_T) if config.ratio == "sequence" else token_ratio_T(logprobs_T, old_T)
-    loss_T = -clipped_objective_T(ratio_T, advantage, config.clip_low, config.clip_high)
+    loss_T = -(ratio_T * advantage if is_on_policy else clipped_objective_T(ratio_T, advantage, config.clip_low, config.clip_high))
     kl_T = None
     if reference_T is not None and config.kl_weight:
         kl_T = kl_k3_T(logprobs_T, reference_T)

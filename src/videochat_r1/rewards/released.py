@@ -5,7 +5,8 @@ match, so that two answers or an empty thought pass; the first capital A to G an
 list may hold pixels or words. Where the released code would crash, run on without end, or pay NaN or a value left over from another
 completion, nothing is read here. Time is linear and bounded, and only the last 64 kB are read, as everywhere.
 
-Source: src/open_r1/grpo_tasks.py of github.com/OpenGVLab/VideoChat-R1 (April 2025), whose behaviour this follows; not its text."""
+Source: src/open_r1/grpo_tasks.py of github.com/OpenGVLab/VideoChat-R1 (April 2025), whose behaviour this follows; not its text. Its
+evaluation code (src_eval) reads as it trains, but for temporal grounding (`read_span_anywhere`)."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from itertools import pairwise
 from videochat_r1.types import Box, Span
 
 # The released patterns, but for two things: numbers are bounded, and begin where a run of digits does; else they take cubic time.
-_SPAN = re.compile(r"(?<!\d)(\d{1,400}(?:\.\d{0,400})?) (?:to|and) (\d{1,400}(?:\.\d{0,400})?)", re.IGNORECASE)
+_SPAN_TEXT = r"(?<!\d)(\d{1,400}(?:\.\d{0,400})?) (?:to|and) (\d{1,400}(?:\.\d{0,400})?)"
+_SPAN, _SPAN_EVALUATED = re.compile(_SPAN_TEXT, re.IGNORECASE), re.compile(_SPAN_TEXT)
 _PAIR_TEXT = r"\([0-9]{1,400}(?:\.[0-9]{1,400})?,[ \t\n\r\f]*[0-9]{1,400}(?:\.[0-9]{1,400})?\)"
 _LIST = re.compile(rf"\[(?:{_PAIR_TEXT}(?:,[ \t\n\r\f]*{_PAIR_TEXT})*,?)?\]")
 _PAIR = re.compile(r"\(([0-9.]+),\s*([0-9.]+)\)")
@@ -75,8 +77,17 @@ def has_form(text: str, *, thinking: bool, glue: bool) -> bool:
 
 def read_span(text: str) -> Span | None:
     """The last "x to y" or "x and y" of the last answer block, or None."""
-    block = last_of_all_blocks(text, "answer")
-    spans = _SPAN.findall(block) if block else []
+    return _last_span(_SPAN, last_of_all_blocks(text, "answer") or "")
+
+
+def read_span_anywhere(text: str) -> Span | None:
+    """The last "x to y" or "x and y" of the whole text, thoughts and what follows the answer included, in lower case: what the released
+    evaluation code takes for the answer (src_eval/evaluate_tg_c8.py); or None."""
+    return _last_span(_SPAN_EVALUATED, text)
+
+
+def _last_span(pattern: re.Pattern[str], text: str) -> Span | None:
+    spans = pattern.findall(text)
     if not spans:
         return None
     start_s, end_s = (float(second) for second in spans[-1])

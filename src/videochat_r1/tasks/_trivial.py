@@ -21,6 +21,11 @@ def duration_s(sample: Sample) -> float:
     return sample.duration_s
 
 
+def whole_video(training: Sequence[Sample]) -> Callable[[Sample], Answer]:
+    """One span: all of it. The answer raises ValueError as duration_s."""
+    return lambda sample: Answer(spans=((0.0, duration_s(sample)),))
+
+
 def share_of(sample: Sample, fractions: Span) -> Span:
     """That share of the sample's video, in seconds. Raises ValueError as duration_s."""
     return fractions[0] * duration_s(sample), fractions[1] * duration_s(sample)

@@ -23,19 +23,14 @@ UNTRAINED_CONSTANT = (0.0, 0.95)
 
 def ask(sample: Sample, asking: Asking) -> str:
     """The paper's prompt; the options are written as Python writes a list, each with its letter."""
-    return (
-        choice_question(sample, asking.thinking)
-        + " At the same time, in the <glue> </glue> tags, present the precise time period in seconds of the video clips on which you base "
-        "your answer to this question in the format of [(s1, e1), (s2, e2), ...]. "
-        "For example: <answer>A</answer><glue>[(5.2, 10.4)]</glue>.\n"
-    )
+    return choice_question(sample, asking, grounded=True)
 
 
 def read(text: str, sample: Sample, asking: Asking) -> Reading:
     """The letter in the last answer block and the spans in the last glue or clue block. One may be there without the other; the reason
     is given where both are missing: no_answer, and those of choices.read_choice."""
     tail = tags.window(text)
-    if asking.reading == "released":
+    if asking.reading != "strict":
         letter, reason, spans = released.read_choice(tail), "no_choice", released.read_spans(tail)
         form_ok = spans is not None and released.has_form(tail, thinking=asking.thinking, glue=True)
     else:

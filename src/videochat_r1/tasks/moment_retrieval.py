@@ -16,10 +16,9 @@ from videochat_r1.rewards import intervals, tags
 from videochat_r1.rewards.intervals import check_spans
 from videochat_r1.rewards.retrieval import BOUNDS, average_precisions, within_lengths
 from videochat_r1.tasks._prompts import event_question
-from videochat_r1.tasks._trivial import constant_span
+from videochat_r1.tasks._trivial import constant_span, whole_video
 from videochat_r1.tasks.base import FORMAT, Asking, Metric, Task
 from videochat_r1.tasks.grounded_qa import best_iou, mean, share, union_overlap
-from videochat_r1.tasks.temporal_grounding import whole_video
 from videochat_r1.types import Answer, Reading, Sample, Span
 
 UNTRAINED_CONSTANT = (0.0, 1.0)
@@ -30,8 +29,7 @@ LENGTHS_S = {"short": (0.0, 10.0), "middle": (10.0, 30.0), "long": (30.0, 150.0)
 
 def ask(sample: Sample, asking: Asking) -> str:
     """The prompt of VideoChat-R1.5."""
-    form = "of [(s1, e1), (s2, e2), ...] within the <answer> </answer> tags. For example: <answer>[(12.54, 17.83)]</answer>"
-    return event_question(sample, asking.thinking, form)
+    return event_question(sample, asking, listed=True)
 
 
 def read(text: str, sample: Sample, asking: Asking) -> Reading:

@@ -36,7 +36,7 @@ def offered_labels(sample: Sample) -> tuple[str, ...]:
 def read(text: str, sample: Sample, asking: Asking) -> Reading:
     """The label in the last answer block. Reasons: no_answer, and those of choices.read_label."""
     tail = tags.window(text)
-    if asking.reading == "released":
+    if asking.reading != "strict":
         label, reason = released.read_label(tail), "no_label"
         form_ok = released.has_form(tail, thinking=asking.thinking, glue=False)
         return Reading(answer=Answer(label=label) if label else None, reason="" if label else reason, format_ok=form_ok)

@@ -1,15 +1,17 @@
 """When does an event happen? The answer is one span; it earns its overlap with the true one.
 
-Prompt, rewards and figures: VideoChat-R1, arXiv:2504.06958, sections 3.2 and 3.3. R@m is the share of answers with an IoU of m or more."""
+Prompt, rewards and figures: VideoChat-R1, arXiv:2504.06958, sections 3.2 and 3.3. R@m is the share of answers with an IoU of m or more.
+VideoChat-R1.5 (asking.prompts "r1_5") is asked for a list, as in moment_retrieval; the IoU is then that of all seconds named."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from videochat_r1.rewards import intervals, released, tags
-from videochat_r1.rewards.intervals import check_spans, span_closeness, timestamp_tiou, tiou
+from videochat_r1.rewards.intervals import check_spans, span_closeness, timestamp_tiou, tiou, union_iou
+from videochat_r1.tasks import moment_retrieval
 from videochat_r1.tasks._prompts import event_question
-from videochat_r1.tasks._trivial import constant_span, duration_s
+from videochat_r1.tasks._trivial import constant_span, duration_s, whole_video
 from videochat_r1.tasks.base import FORMAT, Asking, Metric, Reward, Task
 from videochat_r1.types import Answer, Reading, Sample, Span
 
@@ -19,15 +21,16 @@ UNTRAINED_CONSTANT = (0.0, 0.45)
 
 def ask(sample: Sample, asking: Asking) -> str:
     """The paper's prompt."""
-    form = '"start time to end time" within the <answer> </answer> tags. For example: "12.54 to 17.83".'
-    return event_question(sample, asking.thinking, form)
+    return event_question(sample, asking, listed=asking.prompts == "r1_5")
 
 
 def read(text: str, sample: Sample, asking: Asking) -> Reading:
     """The one span of the last answer block. Reasons: no_answer, and those of intervals.read_span."""
+    if asking.prompts == "r1_5":
+        return moment_retrieval.read(text, sample, asking)
     tail = tags.window(text)
-    if asking.reading == "released":
-        found = released.read_span(tail)
+    if asking.reading != "strict":
+        found = released.read_span(tail) if asking.reading == "released" else released.read_span_anywhere(tail)
         form_ok = released.has_form(tail, thinking=asking.thinking, glue=False)
         return Reading(answer=Answer(spans=(found,)) if found else None, reason="" if found else "no_span", format_ok=form_ok)
     block = tags.last_block(tags.after_thought(tail), "answer")
@@ -41,6 +44,8 @@ def read(text: str, sample: Sample, asking: Asking) -> Reading:
 def write(answer: Answer, asking: Asking) -> str:
     """The first span, as asked for. Raises ValueError where there is none."""
     span = check_spans(answer.spans)[0]
+    if asking.prompts == "r1_5":
+        return moment_retrieval.write(Answer(spans=(span,)), asking)
     thought = "I look for the start and the end of the event in the video." if asking.thinking else ""
     return tags.blocks(intervals.write_span(span), thought=thought)
 
@@ -54,13 +59,14 @@ def true_span(sample: Sample) -> Span:
 
 
 def overlap_of(reading: Reading, sample: Sample) -> float:
-    """IoU of the span that was read with the true one; 0.0 where none was read."""
+    """IoU of the span that was read with the true one, of several spans that of all their seconds; 0.0 where none was read."""
     truth = true_span(sample)
-    return tiou(reading.answer.spans[0], truth) if reading.answer and reading.answer.spans else 0.0
+    spans = (reading.answer.spans or ()) if reading.answer else ()
+    return union_iou(spans, (truth,)) if len(spans) > 1 else tiou(spans[0], truth) if spans else 0.0
 
 
 def timed_overlap(reading: Reading, sample: Sample) -> float:
-    """IoU, lessened by how far each end is off, as a share of the video; 0.0 where none was read."""
+    """IoU of the first span, lessened by how far each end is off, as a share of the video; 0.0 where none was read."""
     truth, video_s = true_span(sample), duration_s(sample)
     return timestamp_tiou(reading.answer.spans[0], truth, video_s) if reading.answer and reading.answer.spans else 0.0
 
@@ -68,15 +74,11 @@ def timed_overlap(reading: Reading, sample: Sample) -> float:
 def closeness(reading: Reading, sample: Sample) -> float:
     """Nearness by the Wasserstein distance; 0.0 where none was read."""
     truth = true_span(sample)
-    return span_closeness(reading.answer.spans[:1], [truth]) if reading.answer and reading.answer.spans else 0.0
+    return span_closeness(reading.answer.spans, [truth]) if reading.answer and reading.answer.spans else 0.0
 
 
 def recall_at(least: float) -> Metric:
     return lambda reading, sample: (float(overlap_of(reading, sample) >= least), 1.0)
-
-
-def whole_video(training: Sequence[Sample]) -> Callable[[Sample], Answer]:
-    return lambda sample: Answer(spans=((0.0, duration_s(sample)),))
 
 
 def constant(training: Sequence[Sample]) -> Callable[[Sample], Answer]:

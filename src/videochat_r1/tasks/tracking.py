@@ -11,7 +11,7 @@ from statistics import fmean
 
 from videochat_r1.rewards import boxes, released, tags
 from videochat_r1.rewards.boxes import box_giou, box_ious, check_boxes
-from videochat_r1.tasks._prompts import THOUGHT
+from videochat_r1.tasks._prompts import BRIEF_THOUGHT, THOUGHT
 from videochat_r1.tasks.base import FORMAT, Asking, Metric, Task
 from videochat_r1.types import Answer, Reading, Sample
 
@@ -33,7 +33,7 @@ def ask(sample: Sample, asking: Asking) -> str:
         f'Track the "{sample.question}" in the video based on its initial coordinates "{list(truth[0])}". '
         f"The output should be a list containing {count} sublists. Each sublist includes four normalized coordinates [x0, y0, x1, y1] "
         f"representing the bounding box of the object at specific time intervals.{timed}\n\n"
-        + (f"{THOUGHT}\n\n" if asking.thinking else "")
+        + (f"{THOUGHT if asking.prompts == 'released' else BRIEF_THOUGHT}\n\n" if asking.thinking else "")
         + f"Provide your answer within the <answer> </answer> tags as a list of {count} sublists, "
         "where each sublist contains the normalized coordinates [x0, y0, x1, y1]. "
         "For example: <answer>[[0.1, 0.5, 0.3, 0.55], [0.72, 0.25, 0.84, 0.43], ...]</answer>.\n"
@@ -43,7 +43,7 @@ def ask(sample: Sample, asking: Asking) -> str:
 def read(text: str, sample: Sample, asking: Asking) -> Reading:
     """The boxes in the last answer block, as many as the truth has. Reasons: no_answer, and those of boxes.read_boxes."""
     tail = tags.window(text)
-    if asking.reading == "released":
+    if asking.reading != "strict":
         found, eight_lists = released.read_boxes(tail)
         form_ok = eight_lists and released.has_form(tail, thinking=asking.thinking, glue=False)
         return Reading(answer=Answer(boxes=found) if found else None, reason="" if found else "bad_list", format_ok=form_ok)
@@ -78,7 +78,7 @@ def overlaps(reading: Reading, sample: Sample) -> list[float]:
 def mean_overlap(reading: Reading, sample: Sample, asking: Asking) -> float:
     """Mean IoU over the boxes that are scored: all but the given one, or all as the paper has it."""
     each = overlaps(reading, sample)
-    return fmean(each if asking.given_box_scored or asking.reading == "released" else each[1:])
+    return fmean(each if asking.given_box_scored or asking.reading != "strict" else each[1:])
 
 
 def mean_giou(reading: Reading, sample: Sample, asking: Asking) -> float:
@@ -88,7 +88,7 @@ def mean_giou(reading: Reading, sample: Sample, asking: Asking) -> float:
     if ours is None or len(ours) != len(truth):
         return 0.0
     each = [box_giou(box, true) for box, true in zip(ours, truth, strict=True)]
-    return fmean(each if asking.given_box_scored or asking.reading == "released" else each[1:])
+    return fmean(each if asking.given_box_scored or asking.reading != "strict" else each[1:])
 
 
 def success_above(bound: float) -> Metric:

@@ -16,13 +16,13 @@ from videochat_r1.types import Answer, Reading, Sample
 
 def ask(sample: Sample, asking: Asking) -> str:
     """The paper's prompt; the options are written as Python writes a list, each with its letter."""
-    return choice_question(sample, asking.thinking) + "\n"
+    return choice_question(sample, asking, grounded=False)
 
 
 def read(text: str, sample: Sample, asking: Asking) -> Reading:
     """The letter in the last answer block. Reasons: no_answer, and those of choices.read_choice."""
     tail = tags.window(text)
-    if asking.reading == "released":
+    if asking.reading != "strict":
         letter, reason = released.read_choice(tail), "no_choice"
         form_ok = released.has_form(tail, thinking=asking.thinking, glue=False)
         return Reading(answer=Answer(choice=letter) if letter else None, reason="" if letter else reason, format_ok=form_ok)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import model_validator
+
 from videochat_r1.section import Section, refused
 from videochat_r1.types import Answer, Reading, Sample
 
@@ -15,17 +17,33 @@ if TYPE_CHECKING:
     from videochat_r1.judge.base import Judge
 
 
+Wording = Literal["released", "released_evaluation", "r1_5"]
+"""Whose words ask: the released training code's, its evaluation code's, or VideoChat-R1.5's. They differ in a few words, and R1.5 asks for
+a list where the others ask for one span."""
+
+ReadAs = Literal["strict", "released", "released_evaluation"]
+"""How answers are read: soundly; as the released training code pays them; or as its evaluation code reads them, which for temporal
+grounding takes the last "x to y" anywhere, the thought included."""
+
+
 class Asking(Section):
     """How questions are put and answers are read; the same for all tasks of a run."""
 
     thinking: bool = refused(False, "ask for a <think> block before the answer, and require it in the format reward")
     order: Literal["text_first", "video_first"] = refused("text_first", "what stands first in the user's message (the paper: text)")
-    reading: Literal["strict", "released"] = refused("strict", "how answers are read: strict, or as the released code would have paid")
+    prompts: Wording = refused("released", "whose words ask: the released training code's, its evaluation code's, VideoChat-R1.5's")
+    reading: ReadAs = refused("strict", "how answers are read: strict, or as the released training or evaluation code does")
     given_box_scored: bool = refused(False, "tracking: score the given first box too, as the paper does")
     rewards: dict[str, str] = refused(
         dict, 'of a task: which of its rewards to train on, such as temporal_grounding = "timestamp_tiou"; left out: the paper\'s'
     )
     timed_boxes: bool = refused(False, "tracking: name the second of each box that is asked for")
+
+    @model_validator(mode="after")
+    def _reads_what_it_asks_for(self) -> Asking:
+        if self.prompts == "r1_5" and self.reading != "strict":
+            raise ValueError(f"reading {self.reading} knows no answers of VideoChat-R1.5; with prompts r1_5 it is strict")
+        return self
 
 
 Reward = Callable[[Reading, Sample, Asking], float | None]
