@@ -152,6 +152,15 @@ def test_ctrl_c_ends_with_5_and_the_run_goes_on(world, model, tmp_path, capsys):
     assert [row["step"] for row in read_rows(run / "metrics.jsonl")] == list(range(1, steps + 2))
 
 
+@pytest.mark.parametrize("redirect", ["2>/dev/full", "2>&-", "2>&1 | head -c 1"])
+def test_a_run_outlives_whoever_reads_its_progress(world, model, tmp_path, redirect):
+    recipe = tiny_recipe(tmp_path, world, model, steps=2)
+    command = f"{sys.executable} -m videochat_r1.cli train {recipe} --out {tmp_path / 'run'} {redirect}"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode in (0, 141)  # 141: the last words went to the closed pipe too
+    assert len(read_rows(tmp_path / "run" / "metrics.jsonl")) == 2 and (tmp_path / "run" / "policy").is_dir()
+
+
 def test_a_mistyped_folder_is_not_gone_on_with(world, model, tmp_path, capsys):
     recipe = tiny_recipe(tmp_path, world, model)
     (tmp_path / "long-run").mkdir()

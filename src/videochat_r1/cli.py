@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from videochat_r1.commands.lasting import Lasting, forget
 from videochat_r1.errors import EnvironmentFault, UsageError, UserFault
 
 if TYPE_CHECKING:
@@ -50,14 +51,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokens = [token for token in tokens if token != "--debug"]
     if sys.stdout is None:  # closed by whoever started this: nobody reads
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    out = sys.stdout
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    with contextlib.redirect_stderr(Lasting(sys.stderr)):
+        return _ended(tokens, sys.stdout, debug)
+
+
+def _ended(tokens: list[str], out: TextIO, debug: bool) -> int:
     try:
         with contextlib.redirect_stdout(sys.stderr), _notes_shown(), _warnings_held(debug):
             code = _run(tokens, out)
         out.flush()
         return code
     except BrokenPipeError:
-        _forget_output()
+        forget(out)
         return BROKEN_PIPE
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -69,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fault.exit_code
     except Exception as fault:
         if isinstance(fault, OSError) and fault.errno == errno.ENOSPC and not debug:
-            _forget_output()
+            forget(out)
             print(f"{fault.filename or 'What takes the output'}: {fault.strerror}.\nMake room, or write elsewhere.", file=sys.stderr)
             return EnvironmentFault.exit_code
         if debug:
@@ -77,12 +84,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             print(f"{type(fault).__name__}: {fault}\nThis is a fault of the program's own; --debug shows where.", file=sys.stderr)
         return UNEXPECTED
-
-
-def _forget_output() -> None:
-    """What still waits to be printed is dropped: nothing takes it, and Python would say so when it ends."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(tokens: list[str], out: TextIO) -> int:

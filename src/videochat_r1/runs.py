@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from videochat_r1.config import Recipe
 from videochat_r1.errors import UsageError
+from videochat_r1.grpo.signals import heeded
 
 if TYPE_CHECKING:
     from videochat_r1.evaluation.evaluate import Answered
@@ -106,7 +107,7 @@ def answers(
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Inside, SIGTERM does what Ctrl-C does. The trainer's own handlers take over while it steps."""
+    """Inside, SIGTERM and a closed terminal do what Ctrl-C does. The trainer's own handlers take over while it steps."""
 
     def stop(number: int, frame: FrameType | None) -> Any:
         raise KeyboardInterrupt
@@ -114,8 +115,9 @@ def ended_by_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {each: signal.signal(each, stop) for each in heeded(signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -24,6 +24,7 @@ from videochat_r1.errors import DataError, EnvironmentFault, Interrupted, Numeri
 from videochat_r1.grpo import checkpoint, update
 from videochat_r1.grpo.log import RunFolder, read_rows
 from videochat_r1.grpo.order import Source
+from videochat_r1.grpo.signals import StopSignal
 from videochat_r1.grpo.state import plateau
 from videochat_r1.rollout.native import NativeEngine
 from videochat_r1.types import Sample
@@ -266,7 +267,7 @@ def test_no_memory_for_one_prompt_is_a_clean_stop(tmp_path):
         run_in(tmp_path, policy=policy, engine=Nothing(policy))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_finishes_the_step_and_saves(tmp_path, number):
     def at_two(row):
         if row["step"] == 2:
@@ -297,6 +298,20 @@ def test_a_second_signal_stops_at_once():
     done = subprocess.run([sys.executable, "-c", TWO_SIGNALS], capture_output=True, check=False, text=True)
     assert done.returncode == 128 + signal.SIGTERM
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["a terminal's", "under nohup"])
+def test_a_closed_terminal_is_heeded_unless_it_is_to_be_ignored(ignored):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        with StopSignal() as stop:
+            for _ in range(2):  # a shell sends it twice
+                os.kill(os.getpid(), signal.SIGHUP) if not ignored else None
+            handler = signal.getsignal(signal.SIGHUP)
+        assert (stop.received == signal.SIGHUP) != ignored
+        assert (handler == signal.SIG_IGN) == ignored
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_disk_that_is_full_for_a_while_costs_only_checkpoints(tmp_path, monkeypatch, caplog):

@@ -206,7 +206,11 @@ def _show(report: Report | None, path: Path, out: TextIO) -> None:
 
     from videochat_r1.evaluation.report import console_table
 
-    Console(file=out).print(console_table(report))
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would end the process with 1
+
+    Output(file=out).print(console_table(report))
     out.write(f"{path / 'report.html'}  {path / 'report.md'}  {path / 'report.json'}\nThe policy: {path / 'policy'}\n")
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: finish the step, save, stop. A second one stops at once."""
+"""SIGTERM, Ctrl-C and a terminal that is closed: finish the step, save, stop. A second SIGTERM or Ctrl-C stops at once."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from videochat_r1.grpo.log import NOTES
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
+def heeded(*signals: signal.Signals) -> tuple[signal.Signals, ...]:
+    """These, and SIGHUP, unless whoever started this has it ignored, as nohup does."""
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return signals if ignored else (*signals, signal.SIGHUP)
+
+
 class StopSignal:
     """Inside, the first signal is remembered in `received` and the second ends the process. Outside the main thread nothing is caught."""
 
@@ -22,7 +28,7 @@ class StopSignal:
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
-            self._before = {each: signal.signal(each, self._take) for each in STOPPING}
+            self._before = {each: signal.signal(each, self._take) for each in heeded(*STOPPING)}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -31,6 +37,8 @@ class StopSignal:
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
+            if number == signal.SIGHUP:  # a shell passes it on once more
+                return
             os._exit(128 + number)  # as a shell reports a process that the signal ended; what was saved stays valid
         self.received = signal.Signals(number)
         NOTES.warning("%s: finishing this step, then saving. Once more stops at once.", self.received.name)
