@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
 from tests.command_line import TINY_VIDEO, fault, ran, ran_json, tiny_recipe
 
 from videochat_r1.datasets.base.difficulty import require_own_file
+from videochat_r1.errors import EnvironmentFault
 
 VIDEO = [part for name, value in TINY_VIDEO.items() for part in (f"--video.{name.replace('_', '-')}", value)]
 
@@ -70,6 +72,14 @@ def test_a_file_that_was_cut_in_its_first_row_may_be_appended_to(tmp_path, begun
     if begun is not None:
         (tmp_path / "d.jsonl").write_bytes(begun)
     require_own_file(tmp_path / "d.jsonl")
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(tmp_path, monkeypatch):
+    require_own_file(tmp_path / "new" / "d.jsonl")
+    with monkeypatch.context() as patched, pytest.raises(EnvironmentFault, match="cannot be written"):
+        patched.setattr(os, "access", lambda path, mode: False)  # a test may run as one who may write everywhere
+        require_own_file(tmp_path / "new" / "d.jsonl")
+    assert not (tmp_path / "new").exists()
 
 
 def test_training_filters_by_the_file_and_may_go_from_easy_to_hard(world, model, tmp_path, capsys):

@@ -161,6 +161,19 @@ def test_a_run_outlives_whoever_reads_its_progress(world, model, tmp_path, redir
     assert len(read_rows(tmp_path / "run" / "metrics.jsonl")) == 2 and (tmp_path / "run" / "policy").is_dir()
 
 
+@pytest.mark.parametrize("name, said", [("answers.jsonl", "an evaluation"), ("model.safetensors", "a model")])
+def test_a_run_is_kept_apart_from_evaluations_and_models(world, model, tmp_path, capsys, name, said):
+    recipe = tiny_recipe(tmp_path, world, model)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / name).write_text('{"key":"0"}')
+    assert f"is the folder of {said}" in fault(capsys, 2, "train", recipe, "--out", tmp_path / "kept")
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == [name]
+
+
+def test_an_empty_recipe_name_is_said(capsys):
+    assert "name is empty" in fault(capsys, 2, "train", "")
+
+
 def test_a_mistyped_folder_is_not_gone_on_with(world, model, tmp_path, capsys):
     recipe = tiny_recipe(tmp_path, world, model)
     (tmp_path / "long-run").mkdir()

@@ -123,8 +123,8 @@ def test_a_folder_beside_the_recipe_is_the_model(tmp_path):
         ('[asking]\norder = "txt_first"', 'must be one of "text_first", "video_first", not "txt_first"', "text_first"),
         ("[grpo]\nlr = 1.0", "grpo.lr: there is no such field", "train.lr"),
         ("[triain]\nsteps = 3", "recipe.toml:8: triain: there is no such field", "train"),
-        ("[train]\nlr = 1.0\nlr = 2.0\n[grpo]", "recipe.toml:10: Cannot overwrite a value", "TOML"),
-        ("[train]\nlr = 1.0\nlr = 2.0", "recipe.toml:10: Cannot overwrite a value", "TOML"),
+        ("[train]\nlr = 1.0\nlr = 2.0\n[grpo]", "recipe.toml:10: lr stands there for the second time", "TOML"),
+        ("[train]\nlr = 1.0\nlr = 2.0", "recipe.toml:10: lr stands there for the second time", "TOML"),
         ("[asking.rewards]\ntracking = 'giou'", "recipe.toml:9: asking.rewards.tracking: the task has no reward 'giou'", "box_giou"),
         ("[asking.rewards]\ntrackin = 'box_giou'", "recipe.toml:9: asking.rewards.trackin: no task is named 'trackin'", "'tracking'"),
         ("[train]\norder = 'easy_first'", "train.order = easy_first needs data.0.difficulty", ""),
@@ -156,6 +156,15 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     assert "cannot be read" in refusal(tmp_path / "none.toml").what
     assert "cannot be read" in refusal(tmp_path).what
     assert "cannot be read" in refusal("\0").what
+    assert "name is empty" in refusal("").what
+
+
+def test_a_byte_order_mark_is_read_over_and_a_field_given_twice_is_named(tmp_path):
+    recipe = '[policy]\npath = "small"\n[[data]]\nname = "jsonl"\nannotations = "a.jsonl"\n'
+    (tmp_path / "notepad.toml").write_bytes(b"\xef\xbb\xbf" + recipe.encode())
+    assert read_recipe(tmp_path / "notepad.toml").data[0].name == "jsonl"
+    (tmp_path / "twice.toml").write_text(recipe + 'name = "got10k"\n')
+    assert "twice.toml:6: name stands there for the second time" in refusal(tmp_path / "twice.toml").what
     (tmp_path / "latin.toml").write_bytes(b"# caf\xe9")
     assert "UTF-8" in refusal(tmp_path / "latin.toml").what
 

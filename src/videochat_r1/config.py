@@ -85,6 +85,8 @@ def read_recipe(path: str | Path, overrides: Iterable[tuple[str, str | None]] = 
 
     overrides: ("--grpo.group-size", "16"); None in place of a value turns a true-or-false field on. Raises UsageError, by file and line
     or by option, for a file that cannot be read, an unknown field, a wrong type or range, and an unknown data set, task or engine."""
+    if not str(path).strip():
+        raise UsageError("The recipe's name is empty.", f"Give the path of a TOML file; see {_PAGES['recipe']}.")
     path = Path(path)
     text = _text_of(path)
     try:
@@ -93,6 +95,8 @@ def read_recipe(path: str | Path, overrides: Iterable[tuple[str, str | None]] = 
         line = re.search(r"at line (\d+)", str(fault))
         where = f"{path}:{line.group(1) if line else len(text.splitlines())}"  # else "at end of document"
         what = re.sub(r" \(at .*\)$", "", str(fault))
+        if line and what == "Cannot overwrite a value":
+            what = f"{text.splitlines()[int(line.group(1)) - 1].split('=')[0].strip()} stands there for the second time"
         raise UsageError(f"{where}: {what}.", 'A recipe is TOML: [section] lines, then field = value; texts in "quotes".') from None
     values = _resolved(values, path.resolve().parent)
     given: dict[checking.Path, str] = {}
@@ -189,7 +193,7 @@ def _known(what: str) -> str:
 def _text_of(path: Path, what: str = "recipe") -> str:
     what = _known(what)
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not a text in UTF-8.", f"A {what} is a TOML file; see {_PAGES[what]}.") from None
     except (OSError, ValueError) as fault:  # ValueError: a NUL in the path

@@ -46,6 +46,11 @@ def test_a_folder_of_a_release_is_known_by_its_name_and_any_other_by_nothing(tmp
     assert manner_of("Qwen/Qwen2.5-VL-7B-Instruct").sections == {}
 
 
+def test_an_empty_name_is_no_policy():
+    with pytest.raises(UsageError, match="name is empty"):
+        manner_of(" ")
+
+
 def test_the_command_line_goes_first_and_what_does_not_fit_is_said():
     given = VideoConfig(min_frames=10)
     assert with_manner(given, {"max_frames": 12}).min_frames == 10

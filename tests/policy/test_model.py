@@ -14,6 +14,7 @@ from videochat_r1.errors import EnvironmentFault, UsageError
 from videochat_r1.policy.logprobs import logprobs
 from videochat_r1.policy.model import Policy, PolicyConfig, _peft_among_its_versions, load_policy
 from videochat_r1.policy.processing import load_processing, model_folder, nearest_model
+from videochat_r1.policy.prompt import prompt_ids
 from videochat_r1.section import Section
 from videochat_r1.small import SMALL_MODEL
 
@@ -294,6 +295,25 @@ def test_what_cannot_be_loaded_is_named_with_its_mend(tmp_path, monkeypatch):
     (cut / "model.safetensors").write_bytes((whole / "model.safetensors").read_bytes()[:-1000])
     with pytest.raises(EnvironmentFault, match="cannot be read"):
         load_policy(local(cut), keep_reference=False)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "config.json"):
+        damaged = shutil.copytree(whole, tmp_path / f"damaged-{name}")
+        file = damaged / name
+        if name == "config.json":
+            config = json.loads(file.read_text())
+            config["text_config"]["num_hidden_layers"] = [1]
+            file.write_text(json.dumps(config))
+        elif name == "chat_template.jinja":
+            file.write_text("{% if messages %}")
+        else:
+            file.write_bytes(file.read_bytes()[:50])
+        with pytest.raises(EnvironmentFault, match="cannot be (read|used)"):
+            prompt_ids(load_processing(str(damaged)), "what is it", (2, 4, 4), (0.5, 1.5), order="text_first", sample_id="a")
+    wide = shutil.copytree(whole, tmp_path / "wide")
+    config = json.loads((wide / "config.json").read_text())
+    config["text_config"]["intermediate_size"] *= 2
+    (wide / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EnvironmentFault, match="have other sizes than its config.json says"):
+        load_policy(local(wide), keep_reference=False)
     lacking = shutil.copytree(whole, tmp_path / "lacking")
     tensors = load_file(lacking / "model.safetensors")
     save_file({name: tensor for name, tensor in tensors.items() if "layers.1.mlp" not in name}, lacking / "model.safetensors")

@@ -34,6 +34,13 @@ def require_room_for_evaluation(folder: Path) -> None:
     raise UsageError(f"{what}: answers are kept apart from it.", "Give --out a new or empty folder, or one of an earlier evaluation.")
 
 
+def require_room_for_run(folder: Path) -> None:
+    """Raises UsageError where a run would begin in the folder of an evaluation, whose pages it would replace, or of a model."""
+    for what, is_that in (("an evaluation", is_evaluation), ("a model", is_model)):
+        if is_that(folder):
+            raise UsageError(f"{folder} is the folder of {what}: a run is kept apart from it.", "Give --out a new or empty folder.")
+
+
 def require_room_for_world(folder: Path) -> None:
     """Raises UsageError where a world would be drawn into the folder of a run, an evaluation or a model."""
     for what, is_that in (("a run", is_run), ("an evaluation", is_evaluation), ("a model", is_model)):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from videochat_r1.commands.display import say
+from videochat_r1.commands.folders import is_run, require_room_for_run
 from videochat_r1.commands.options import Command, Given, Options, argument, option
 from videochat_r1.commands.quiet import quiet_libraries
 from videochat_r1.commands.soundness import defects_line, require_sound_test
@@ -63,6 +64,8 @@ def run(options: Train, out: TextIO, fields: Given) -> int:
         close = near(path.name, runs)
         mend = f"Did you mean {path.parent / close[0]}?" if close else "Leave --resume out to begin a run there."
         raise UsageError(f"There is no run folder {path} to go on with.", mend)
+    if not resume and not is_run(path):
+        require_room_for_run(path)
     with ended_by_signals(), RunFolder(path, resume=resume) as folder:
         if resume and not any(folder.checkpoints.glob("step-*")):
             say(f"There is no checkpoint in {path}: the run begins at its first step.")

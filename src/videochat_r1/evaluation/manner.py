@@ -40,10 +40,13 @@ def manner_of(policy: str) -> Manner:
     """How the policy of that name wants to be asked: "small", a run's folder, its policy/, a copy of that, a released checkpoint, or any
     other model.
 
-    Raises UsageError where a run's recipe.toml, or the asked.toml of a policy that was carried out of its run, cannot be read."""
+    Raises UsageError for an empty name, and where a run's recipe.toml, or the asked.toml of a policy that was carried out of its run,
+    cannot be read."""
     from videochat_r1.policy.config import ASKED, SMALL
     from videochat_r1.small import SMALL_MODEL, SMALL_VIDEO
 
+    if not policy.strip():
+        raise UsageError("The policy's name is empty.", "Give a folder, small, or a name on the hub such as Qwen/Qwen2.5-VL-3B-Instruct.")
     folder = Path(policy).expanduser()
     if (policy == SMALL and not folder.exists()) or (folder.is_dir() and folder.resolve() == SMALL_MODEL.resolve()):
         return Manner(str(SMALL_MODEL), "the built-in model", {"video": SMALL_VIDEO.model_dump(), "asking": {"order": "video_first"}})

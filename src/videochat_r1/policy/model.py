@@ -235,7 +235,9 @@ def _read_weights(folder: Path, processing: Processing, dtype: torch.dtype) -> A
             output_loading_info=True,
         )
     except (OSError, SafetensorError, RuntimeError) as fault:
-        raise EnvironmentFault(f"The weights in {folder} cannot be read: {str(fault).splitlines()[0]}", "Copy the folder again.") from fault
+        mismatched = "ignore_mismatched_sizes" in str(fault)  # what transformers advises then is no help
+        why = "have other sizes than its config.json says." if mismatched else f"cannot be read: {str(fault).splitlines()[0]}"
+        raise EnvironmentFault(f"The weights in {folder} {why}", "Copy the folder again.") from fault
     model, report = loaded
     if missing := sorted(report["missing_keys"]):
         what = f"{folder} lacks {len(missing)} of the model's weights, {missing[0]} among them."

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from videochat_r1.errors import EnvironmentFault, UsageError
+from videochat_r1.plugins import said
 from videochat_r1.policy.config import SMALL
 from videochat_r1.policy.families.base import Family, family_of
 from videochat_r1.spelling import near
@@ -105,16 +106,20 @@ def load_processing(path: str) -> Processing:
     _require(folder, "tokenizer", "tokenizer.json", "vocab.json")
     _require(folder, "processor", "processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json")
     # Local files only: what the folder lacks is named here and never looked for elsewhere. Code from a folder is never run.
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    ends: list[int] = []
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if (folder / "generation_config.json").is_file():
+            eos = GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id
+            ends = [eos] if isinstance(eos, int) else list(eos or ())
+    except Exception as fault:  # a damaged file raises whatever the library that reads it raises
+        what = f"A file of {folder} cannot be read: {said(fault)}."
+        raise EnvironmentFault(what, "Copy the folder again; the file may be cut off.") from fault
     if not hasattr(processor, "video_processor"):
         raise EnvironmentFault(
             f"{path} has a tokenizer but no video processor.", "Copy the model's preprocessor_config.json beside its config.json."
         )
-    ends: list[int] = []
-    if (folder / "generation_config.json").is_file():
-        eos = GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id
-        ends = [eos] if isinstance(eos, int) else list(eos or ())
     return Processing(hf_config=config, tokenizer=processor.tokenizer, processor=processor, extra_end_ids=tuple(ends))
 
 

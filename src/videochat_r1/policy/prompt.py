@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from videochat_r1.errors import DataError, EnvironmentFault
+from videochat_r1.plugins import said
 from videochat_r1.policy.patches import frames_to_patches
 from videochat_r1.policy.processing import Processing
 from videochat_r1.types import Clip, Completion, Prompt, Sample
@@ -109,7 +110,7 @@ def _compact_ids(
 ) -> tuple[list[int], list[int]]:
     """Ids with one placeholder for each run of video tokens, and the length of each run."""
     if mark := policy.marks.search(question):
-        raise DataError(f"{sample_id}: its text holds {mark.group()}, a mark of the model's own.", "Take the mark out of the annotation.")
+        raise DataError(f"{sample_id}: its text holds {mark.group()}, a mark of the model's own.", "Take the mark out of the text.")
     before, after = _chat(policy, order)
     video, runs = policy.family.video_text(grid_thw, times_s, policy.hf_config)
     text = f"{before}{question}{after}".replace(PLACEHOLDER, video, 1)
@@ -126,7 +127,12 @@ def _chat(policy: Processing, order: Order) -> tuple[str, str]:
     if order not in policy.chats:
         parts: list[dict[str, str]] = [{"type": "text", "text": STANDIN}, {"type": "video"}]
         content = parts if order == "text_first" else parts[::-1]
-        chat = policy.processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True)
+        from jinja2 import TemplateError
+
+        try:
+            chat = policy.processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True)
+        except (ValueError, TypeError, TemplateError) as fault:
+            raise EnvironmentFault(f"The model's chat template cannot be used: {said(fault)}.", "Copy the model's folder again.") from fault
         before, found, after = chat.partition(STANDIN)
         if not found or STANDIN in after or (before + after).count(PLACEHOLDER) != 1:
             raise EnvironmentFault(

@@ -45,6 +45,7 @@ KINDS: dict[str, Kind] = {
     "number_not_finite": Kind("NaN, infinite, or a milliard and more", "drop", "refuse"),
     "task_unknown": Kind("a task that the package does not have; a file of your own is named in the recipe, as task", "drop", "refuse"),
     "text_not_unicode": Kind("half of a surrogate pair in a text; it is read as U+FFFD", "keep", "keep"),
+    "text_marked": Kind("question or options hold a mark of the models' own, such as <|im_end|>, which no prompt may", "drop", "refuse"),
     "question_empty": Kind("no question", "drop", "keep"),
     "row_duplicate": Kind("video, question and truth all stand in an earlier row", "drop", "keep"),
     "id_duplicate": Kind("the id stands in an earlier row; groups and predictions are keyed by it", "drop", "refuse"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,7 +72,11 @@ def read_measured(path: str | Path) -> dict[str, Mapping[str, Any]]:
 
 def require_own_file(path: Path) -> None:
     """Before rows are appended: raises UsageError for a file that holds something else, such as annotations; it is left as it is. One that
-    is empty, not there, or was cut short within its first row may be appended to. Raises EnvironmentFault where it cannot be read."""
+    is empty, not there, or was cut short within its first row may be appended to. Raises EnvironmentFault where it cannot be read, or
+    written."""
+    holder = path if path.exists() else next(folder for folder in path.absolute().parents if folder.exists())
+    if not os.access(holder, os.W_OK):
+        raise EnvironmentFault(f"{path} cannot be written.", "Choose another file with --out.")
     if not path.is_file():
         return
     try:

@@ -42,6 +42,7 @@ NO_QUESTION = frozenset({"description", "captioning"})
 _FIELDS = frozenset({"id", "task", "video", "question", "options", "answer", "duration_s", "meta"})
 _ANSWERS = frozenset({"spans", "boxes", "times_s", "choice", "label", "events", "caption"})
 _LETTER = re.compile(r"\(([A-Z])\)\s*")
+_MODEL_MARK = re.compile(r"<\|[a-z0-9_]{1,40}\|>")
 _MARKED = re.compile(r"\(?([A-Z])\)?\.?")
 
 
@@ -112,6 +113,8 @@ class _Examiner:
         if options is None:
             return None
         truth = self.answer(value.get("answer"), task or "", options, question or "")
+        if mark := next((found.group() for text in (question or "", *options) if (found := _MODEL_MARK.search(text))), None):
+            self.note("text_marked", f"{mark} stands in the question or its options")
         if name is None or video is None or question is None or task is None or truth is None:
             return None
         if not question.strip() and task not in NO_QUESTION:
