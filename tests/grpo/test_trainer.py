@@ -134,10 +134,13 @@ def test_no_kl_weight_uses_no_reference(tmp_path):
         run_in(tmp_path / "with", policy=policy, grpo={"kl_weight": 0.04})
 
 
-def test_samples_without_a_video_are_passed_over_and_counted(tmp_path):
+def test_samples_without_a_video_are_passed_over_counted_and_told_at_first_and_at_a_fifth(tmp_path, caplog):
     trainer = run_in(tmp_path, sources=[Source(samples=letters(6, broken=(1, 3)))], train={"steps": 4, "prompts_per_step": 2})
     assert {row["sample"] for row in read_rows(tmp_path / "rollouts.jsonl")} == {f"letters/{index}" for index in (0, 2, 4, 5)}
     assert timeless(tmp_path)[-1]["counts/quarantined"] == trainer.progress.quarantined > 0
+    told = [line for line in caplog.messages if line.startswith("Left out")]
+    assert [line.split(":")[0] for line in told] == ["Left out, 1 of 6 samples so far", "Left out, 2 of 6 samples so far"]
+    assert "letters/" in told[0] and "cannot be read" in told[0]
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from videochat_r1.errors import DataError, VideoError
 from videochat_r1.grpo.ahead import ahead
+from videochat_r1.grpo.log import NOTES
 from videochat_r1.grpo.order import Order, Turn
 from videochat_r1.policy.model import Policy
 from videochat_r1.policy.prompt import pinned_for, render
@@ -36,17 +37,24 @@ class Batch:
 def batches(order: Order, position: int, size: int, loader: ClipLoader, policy: Policy, asking: Asking) -> Generator[Batch]:
     """Batches of `size` prompts from a position of the order on, without end. A sample whose video cannot be used is passed over.
 
-    The next batch is decoded and rendered in a thread while the step works on this one.
+    The next batch is decoded and rendered in a thread while the step works on this one. The first sample that is passed over is told, and
+    again when a fifth and a half of all have been.
     Raises DataError where no sample has a usable video, VideoError where the recipe says to stop at the first.
     """
     turns: list[Turn] = []
     prompts: list[Prompt] = []
-    unusable, failed = 0, set[int]()
+    unusable, failed, left_out = 0, set[int](), set[str]()
     samples = sum(len(source.samples) for source in order.sources)
+    told_at = {1, samples // 5 + 1, samples // 2 + 1}
     with closing(ahead(rendered(order, position, loader, policy, asking), depth=size)) as ready:
         for turn, prompt in ready:
             if isinstance(prompt, VideoError):
                 unusable += 1
+                if turn.sample.id not in left_out:
+                    left_out.add(turn.sample.id)
+                    if len(left_out) in told_at:
+                        what = "Left out, %d of %d samples so far: %s All are listed in quarantine.jsonl when the run ends."
+                        NOTES.warning(what, len(left_out), samples, prompt.what)
                 failed.add(id(turn.sample))  # in the shuffled order of epochs one may come twice before another
                 if len(failed) >= samples:
                     raise DataError(f"Not one of the {samples:,} samples has a usable video; the last: {prompt.what}", prompt.mend)
