@@ -114,6 +114,49 @@ def test_a_run_goes_on_with_resume(world, model, tmp_path, capsys):
     assert ran(capsys, "train", recipe, "--out", run, "--resume-anyway", "--train.steps", 3, "--grpo.group-size", 3)[0] == 0
 
 
+OWN_TASK = """
+from dataclasses import replace
+from videochat_r1.tasks.temporal_grounding import TASK as GROUNDING
+TASK = replace(GROUNDING, rewards={"always": lambda reading, sample, asking: 1.0})
+"""
+
+
+def test_what_lies_at_a_path_of_the_recipe_must_stay_the_same(world, model, tmp_path, capsys):
+    for folder in (world, model):
+        shutil.copytree(folder, tmp_path / folder.name)
+    task = tmp_path / "own.py"
+    task.write_text(OWN_TASK)
+    recipe = tiny_recipe(tmp_path, tmp_path / world.name, tmp_path / model.name, steps=1)
+    recipe.write_text(recipe.read_text().replace("limit = 3", f'limit = 3\ntask = "{task}"', 1))
+    run = tmp_path / "run"
+    assert ran(capsys, "train", recipe, "--out", run)[0] == 0
+    again = ("train", recipe, "--out", run, "--train.steps", 2)
+    weights = tmp_path / model.name / "model.safetensors"
+    film = tmp_path / world.name / "videos" / next(iter(json.loads((run / "inputs.json").read_text())["videos"]["data.0"]))
+    for path, said in ((weights, f"policy.path: {weights.parent}"), (task, f"data.0.task: {task}"), (film, "another size")):
+        before = path.read_bytes()
+        path.write_bytes(saved_tiny_model_bytes(tmp_path) if path == weights else before + b"\n")
+        code, out, err = ran(capsys, *again, "--resume")
+        assert (code, out) == (2, "") and said in err and "--resume-anyway" in err, err
+        assert len(read_rows(run / "metrics.jsonl")) == 1
+        if path != task:
+            path.write_bytes(before)
+    code, _, err = ran(capsys, *again, "--resume-anyway", "--grpo.group-size", 3)
+    assert code == 0 and "own.py was edited" in err
+    assert err.count("Changed on resume: data.0.task") == err.count("Changed on resume: grpo.group_size") == 1, err
+    (run / "inputs.json").unlink()  # as a run of an earlier version
+    assert ran(capsys, *again[:-1], 3, "--resume", "--grpo.group-size", 3)[0] == 0
+    assert (run / "inputs.json").is_file()
+
+
+def saved_tiny_model_bytes(folder):
+    """The weights of another tiny model of the same shapes."""
+    from safetensors.torch import load_file, save
+
+    weights = load_file(next(iter(folder.glob("model*/model.safetensors"))))
+    return save({name: weight + 0.01 for name, weight in weights.items()}, metadata={"format": "pt"})
+
+
 def test_sft_on_the_same_samples(world, model, tmp_path, capsys):
     recipe = tiny_recipe(tmp_path, world, model, steps=1, method='"sft"')
     code, out, err = ran(capsys, "train", recipe, "--out", tmp_path / "run", "--policy.lora-rank", 0)

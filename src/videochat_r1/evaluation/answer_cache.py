@@ -20,7 +20,7 @@ from typing import IO, Any
 from videochat_r1.errors import EnvironmentFault
 
 WHOLE_BYTES = 8 << 20
-"""Video files up to this size are hashed whole; of a larger one its size and BLOCKS evenly spread blocks."""
+"""Files up to this size are hashed whole; of a larger video its size and BLOCKS evenly spread blocks."""
 BLOCKS, BLOCK_BYTES = 64, 1 << 16
 MODEL_FILES = ("*.json", "*.txt", "*.jinja", "*.safetensors")
 
@@ -45,7 +45,7 @@ class VideoDigests:
                 return "irregular"
             key = (path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
             if key not in self._known:
-                self._known[key] = _folder_digest(path) if os.path.isdir(path) else _video_digest(path, stat.st_size)
+                self._known[key] = _folder_digest(path) if os.path.isdir(path) else _file_digest(path, stat.st_size)
             return self._known[key]
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return "missing"
@@ -53,9 +53,9 @@ class VideoDigests:
             return "unreadable"
 
 
-def _video_digest(path: str, size: int) -> str:
+def _file_digest(path: str, size: int, *, whole: bool = False) -> str:
     with open(path, "rb") as file:
-        if size <= WHOLE_BYTES:
+        if whole or size <= WHOLE_BYTES:
             return hashlib.file_digest(file, "sha256").hexdigest()
         found = hashlib.sha256(str(size).encode())
         for block in range(BLOCKS):
@@ -67,21 +67,21 @@ def _video_digest(path: str, size: int) -> str:
 def _folder_digest(path: str) -> str:
     """Of a folder of numbered pictures: each one's name and content, of large ones as of videos."""
     names = sorted(entry.name for entry in os.scandir(path) if entry.is_file())
-    parts = [(name, _video_digest(os.path.join(path, name), os.path.getsize(os.path.join(path, name)))) for name in names]
+    parts = [(name, _file_digest(os.path.join(path, name), os.path.getsize(os.path.join(path, name)))) for name in names]
     return digest(parts)
 
 
-def model_digest(path: str) -> str:
-    """SHA-256 over all files of a model that its answers follow from, whole; of an adapter and of its base. Raises as model_folder does."""
+def model_digest(path: str, *, whole: bool = True) -> str:
+    """SHA-256 over all files of a model that its answers follow from; of an adapter and of its base. Raises as model_folder does.
+
+    whole: every byte, as answers that are kept need it. False takes large files in parts, as those of videos: enough to tell one model
+    from another, and quick however large they are."""
     from videochat_r1.policy.processing import ADAPTER_FILE, base_of_adapter, model_folder
 
     folder = model_folder(path, weights=True)
     files = sorted({file for pattern in MODEL_FILES for file in folder.glob(pattern)})
-    parts = []
-    for file in files:
-        with open(file, "rb") as opened:
-            parts.append((file.name, hashlib.file_digest(opened, "sha256").hexdigest()))
-    below = model_digest(base_of_adapter(folder)) if (folder / ADAPTER_FILE).is_file() else ""
+    parts = [(file.name, _file_digest(str(file), file.stat().st_size, whole=whole)) for file in files]
+    below = model_digest(base_of_adapter(folder), whole=whole) if (folder / ADAPTER_FILE).is_file() else ""
     return digest([parts, below])
 
 

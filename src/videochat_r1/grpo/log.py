@@ -25,7 +25,8 @@ from videochat_r1.strict_json import finite
 NOTES = logging.getLogger("videochat_r1")
 
 LOGS = ("metrics.jsonl", "rollouts.jsonl")
-STARTED_WITH = frozenset(("run.lock", "run.json", "recipe.toml"))  # what a run's folder has before anything was done
+INPUTS = "inputs.json"
+STARTED_WITH = frozenset(("run.lock", "run.json", "recipe.toml", INPUTS))  # what a run's folder has before anything was done
 
 
 def timing_keys(row: Mapping[str, Any]) -> set[str]:
