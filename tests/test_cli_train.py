@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 
 import pytest
 from tests.command_line import DATA, ROOT, TINY_VIDEO, fault, ran, ran_json, saved_tiny_model, tiny_recipe
@@ -16,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from videochat_r1.config import read_recipe
 from videochat_r1.errors import UsageError
+from videochat_r1.evaluation.answer_cache import base_digest
 from videochat_r1.evaluation.manner import manner_of
 from videochat_r1.grpo.log import read_rows
 from videochat_r1.policy.released import CONFIGS
@@ -63,6 +65,7 @@ def test_a_policy_carried_out_of_its_run_is_asked_as_it_was_taught(trained, tmp_
     carried = manner_of(str(tmp_path / "mine"))
     assert carried.said.endswith("asked.toml") and carried.path == str(tmp_path / "mine")
     assert carried.sections == own.sections
+    assert tomllib.loads((run / "policy" / "asked.toml").read_text())["base"]["digest"] == base_digest(run / "policy") != ""
     assert own.sections["rollout"] == {"max_tokens": read_recipe(run / "recipe.toml").rollout.max_tokens}
     text = (tmp_path / "mine" / "asked.toml").read_text()
     for harm in ("[vide", text + "\nfps = 3", text.replace("[video]", "[clip]"), text.replace("fps = ", 'fps = "many" #')):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from videochat_r1.config import read_recipe
 from videochat_r1.errors import UsageError
-from videochat_r1.evaluation.manner import manner_of, told, with_manner
+from videochat_r1.evaluation.manner import manner_of, settled, told, with_manner
 from videochat_r1.rollout.base import RolloutConfig
 from videochat_r1.small import SMALL_MODEL, SMALL_VIDEO
 from videochat_r1.tasks.base import Asking
@@ -70,3 +72,27 @@ def test_how_a_policy_was_asked_is_not_passed_over_where_it_is_no_file(tmp_path,
     made(tmp_path / "asked.toml")
     with pytest.raises(UsageError, match=r"asked\.toml' cannot be read: .*\n.*remove the file, and say on the command line how to ask"):
         manner_of(str(tmp_path))
+
+
+def test_an_adapter_over_another_base_than_it_was_trained_on_is_told(tmp_path):
+    from videochat_r1.evaluation.answer_cache import base_digest
+
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    for folder in (base, adapter):
+        folder.mkdir()
+    (base / "model.safetensors").write_bytes(b"weights")
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    asked = "[video]\n[asking]\n[rollout]\n"
+    (adapter / "asked.toml").write_text(f'{asked}[base]\ndigest = "{base_digest(adapter)}"\n')
+    given = {"video": VideoConfig(), "asking": Asking(), "rollout": RolloutConfig()}
+    lines = []
+    settled(str(adapter), given, lines.append)
+    assert lines == []
+    (base / "model.safetensors").write_bytes(b"Weights")
+    settled(str(adapter), given, lines.append)
+    assert lines == [f"{base} is another model than the adapter {adapter} was trained on: its answers are not the trained policy's."]
+    (adapter / "asked.toml").write_text(asked)  # of an earlier version
+    settled(str(adapter), given, lines.append)
+    shutil.rmtree(base)  # loading it will tell
+    settled(str(adapter), given, lines.append)
+    assert len(lines) == 1

@@ -17,7 +17,7 @@ from stat import S_ISDIR, S_ISREG
 from types import TracebackType
 from typing import IO, Any
 
-from videochat_r1.errors import EnvironmentFault
+from videochat_r1.errors import EnvironmentFault, UserFault
 
 WHOLE_BYTES = 8 << 20
 """Files up to this size are hashed whole; of a larger video its size and BLOCKS evenly spread blocks."""
@@ -83,6 +83,17 @@ def model_digest(path: str, *, whole: bool = True) -> str:
     parts = [(file.name, _file_digest(str(file), file.stat().st_size, whole=whole)) for file in files]
     below = model_digest(base_of_adapter(folder), whole=whole) if (folder / ADAPTER_FILE).is_file() else ""
     return digest([parts, below])
+
+
+def base_digest(adapter: Path) -> str:
+    """What stands for the base model of a PEFT adapter's folder; "" for a model that is none, and for a base that is no folder here."""
+    from videochat_r1.policy.processing import base_of_adapter
+
+    try:
+        base = base_of_adapter(adapter)
+        return model_digest(base, whole=False) if os.path.isdir(base) else ""
+    except (OSError, UserFault):  # loading it tells why
+        return ""
 
 
 class AnswerCache:

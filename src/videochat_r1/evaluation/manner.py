@@ -6,6 +6,7 @@ goes before all of this."""
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -99,10 +100,11 @@ def with_manner(section: Chosen, said: Mapping[str, Any]) -> Chosen:
 
 def settled(policy: str, given: Given, say: Callable[[str], None] | None = None) -> tuple[str, Given]:
     """What to load, and the sections "video", "asking" and "rollout" with what the policy's own run or release says, where a command line
-    gave nothing. say: takes the line about what that changed. Raises UsageError."""
+    gave nothing. say: takes the line about what that changed, and one about an adapter's base. Raises UsageError."""
     manner = manner_of(policy)
-    if say is not None and (line := told(manner, given)):
-        say(line)
+    if say is not None:
+        for line in filter(None, (told(manner, given), told_of_base(manner.path))):
+            say(line)
     return manner.path, {name: with_manner(section, manner.sections.get(name, {})) for name, section in given.items()}
 
 
@@ -115,3 +117,20 @@ def told(manner: Manner, given: Mapping[str, Section]) -> str:
         changed = {key: value for key, value in said.items() if key not in section.model_fields_set and value != getattr(default, key)}
         parts += [f"{name}.{key} {value}" for key, value in changed.items()]
     return f"Asked as {manner.said} says: {', '.join(parts)}." if parts else ""
+
+
+def told_of_base(policy: str) -> str:
+    """One line where the base of an adapter's folder is another model than the adapter was trained on; "" where it is the same, and where
+    nothing says which it was."""
+    from videochat_r1.evaluation.answer_cache import base_digest
+    from videochat_r1.policy.config import ASKED
+    from videochat_r1.policy.processing import base_of_adapter
+
+    folder = Path(policy).expanduser()
+    try:
+        then = tomllib.loads((folder / ASKED).read_text(encoding="utf-8"))["base"]["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    if base_digest(folder) in ("", then):
+        return ""
+    return f"{base_of_adapter(folder)} is another model than the adapter {policy} was trained on: its answers are not the trained policy's."

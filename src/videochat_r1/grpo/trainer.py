@@ -18,6 +18,7 @@ from torch import Tensor
 
 from videochat_r1.counting import counted
 from videochat_r1.errors import EnvironmentFault, Interrupted, NumericalStop, UsageError
+from videochat_r1.evaluation.answer_cache import base_digest
 from videochat_r1.grpo.advantage import TaskScales, advantages
 from videochat_r1.grpo.answers import gold, judged, rewards_of
 from videochat_r1.grpo.batches import Batch, batches
@@ -372,7 +373,8 @@ class Trainer:
         asked["rollout"] = {"max_tokens": self.sampling.max_tokens}
         try:
             self.policy.save(draft)
-            write_whole(draft / ASKED, tomli_w.dumps(asked).encode())
+            base = base_digest(draft)
+            write_whole(draft / ASKED, tomli_w.dumps({**({"base": {"digest": base}} if base else {}), **asked}).encode())
         except EnvironmentFault as fault:
             shutil.rmtree(draft, ignore_errors=True)
             raise EnvironmentFault(fault.what, f"Make room, or see who owns the folder; {self._goes_on()}.") from None

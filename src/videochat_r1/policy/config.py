@@ -9,7 +9,8 @@ from videochat_r1.section import Section, free, refused, warned
 SMALL = "small"
 """What the shipped model is called where a model's folder or name is asked for (small/)."""
 ASKED = "asked.toml"
-"""In a trained policy's folder: [video], [asking] and [rollout] max_tokens of its run, so that it can be carried elsewhere."""
+"""In a trained policy's folder: [video], [asking] and [rollout] max_tokens of its run, so that it can be carried elsewhere; of an adapter
+[base] digest, which stands for the model it was trained on."""
 
 
 class PolicyConfig(Section):
