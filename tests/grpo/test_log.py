@@ -177,5 +177,20 @@ def test_a_damaged_run_json_is_said(tmp_path):
         RunFolder(tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("harm, said", [(Path.unlink, "is not there"), (lambda path: path.write_text("{}"), "is damaged")])
+def test_a_run_json_that_no_longer_names_the_run_can_be_written_again(tmp_path, harm, said):
+    with RunFolder(tmp_path) as folder:
+        run_id = folder.run_id
+    (tmp_path / "checkpoints" / "step-00000002-0").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "step-00000002-0" / "manifest.json").write_text(json.dumps({"run": run_id}))
+    harm(tmp_path / "run.json")
+    with pytest.raises(EnvironmentFault, match=rf"run\.json {said}\. It names the run") as told:
+        RunFolder(tmp_path, resume=True)
+    line = told.value.mend.removeprefix("To go on from step-00000002-0, write this line into the file: ")
+    (tmp_path / "run.json").write_text(line)
+    with RunFolder(tmp_path, resume=True) as folder:
+        assert folder.run_id == run_id
+
+
 def test_the_folder_is_found_out_before_torch_is_imported(tmp_path):
     assert subprocess.run([sys.executable, "-c", LOOK, str(tmp_path / "run")], check=False).returncode == 0

@@ -26,6 +26,7 @@ NOTES = logging.getLogger("videochat_r1")
 
 LOGS = ("metrics.jsonl", "rollouts.jsonl")
 INPUTS = "inputs.json"
+_NAMES_THE_RUN = "It names the run that the checkpoints belong to."
 STARTED_WITH = frozenset(("run.lock", "run.json", "recipe.toml", INPUTS))  # what a run's folder has before anything was done
 
 
@@ -220,12 +221,20 @@ class RunFolder:
             try:
                 return str(json.loads(path.read_bytes())["run"])
             except (ValueError, KeyError, TypeError):
-                raise EnvironmentFault(
-                    f"{path} is damaged.", "It names the run that the checkpoints belong to; choose another folder with --out."
-                ) from None
+                raise EnvironmentFault(f"{path} is damaged. {_NAMES_THE_RUN}", self._mended_identity()) from None
+        if any(self.checkpoints.glob("step-*")):
+            raise EnvironmentFault(f"{path} is not there. {_NAMES_THE_RUN}", self._mended_identity())
         run_id = uuid.uuid4().hex
         write_whole(path, json_line({"run": run_id, "created": time.strftime("%Y-%m-%d %H:%M:%S %z")}))
         return run_id
+
+    def _mended_identity(self) -> str:
+        """What to put into run.json, which the newest checkpoint that can be read says too."""
+        for path in sorted(self.checkpoints.glob("step-*/manifest.json"), reverse=True):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                line = json.dumps({"run": str(json.loads(path.read_bytes())["run"])})
+                return f"To go on from {path.parent.name}, write this line into the file: {line}"
+        return "Choose another folder with --out."
 
 
 def write_whole(path: Path, content: bytes) -> None:
