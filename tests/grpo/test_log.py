@@ -88,6 +88,22 @@ def test_a_log_shorter_than_committed_is_said(tmp_path, caplog):
     assert "shorter" in caplog.text
 
 
+@pytest.mark.parametrize("left", [0, 5, 11, 15])
+def test_a_log_that_was_cut_short_loses_no_later_row(tmp_path, left):
+    path = tmp_path / "metrics.jsonl"
+    log = RowLog(path)
+    log.append([{"step": 1}, {"step": 2}])
+    size = log.commit()
+    log.close()
+    os.truncate(path, left)
+    log = RowLog(path)
+    log.cut(size)
+    log.append([{"step": 3}])
+    assert [row["step"] for row in read_rows(path)] == [1, 3][left < 11 :]
+    assert log.commit() == path.stat().st_size
+    log.close()
+
+
 def test_keys_of_time_and_machine():
     assert timing_keys({"step": 1, "reward": 1.0, "seconds/step": 2.0, "memory/rss_mb": 3, "throughput/tokens_per_second": 1.0}) == {
         "seconds/step",

@@ -82,12 +82,19 @@ class RowLog:
             os.truncate(self.path, size)
         elif size > self._size:
             NOTES.warning("%s is shorter than when the checkpoint was written: rows of earlier steps are missing.", self.path.name)
-        self._size, self._waiting = min(size, self._size), bytearray()
+            size = self._whole_rows()
+            if size < self._size:
+                os.truncate(self.path, size)  # or the next row would be a part of the broken one
+        self._size, self._waiting = size, bytearray()
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def _whole_rows(self) -> int:
+        """Bytes up to the end of the last whole row."""
+        return self.path.read_bytes().rfind(b"\n") + 1 if self._size else 0
 
     def _write(self) -> None:
         if self._file is None:
