@@ -186,6 +186,12 @@ def test_a_folder_that_vanishes_is_said(tmp_path):
     folder.close()
 
 
+def test_a_folder_in_a_logs_place_is_said(tmp_path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(EnvironmentFault, match=r"metrics\.jsonl is a folder"):
+        RunFolder(tmp_path, resume=True)
+
+
 def test_a_damaged_run_json_is_said(tmp_path):
     RunFolder(tmp_path).close()
     (tmp_path / "run.json").write_text("{}")

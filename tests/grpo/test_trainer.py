@@ -379,6 +379,24 @@ def test_a_policy_that_the_disk_refuses_says_where_a_resumed_run_goes_on(tmp_pat
     assert not (tmp_path / ".tmp-policy").exists()
 
 
+def test_rows_that_could_not_be_written_to_the_last_are_told_at_the_end(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+
+    def on_step(row):
+        if row["step"] == 1:
+            log = tmp_path / "run" / "metrics.jsonl"
+            log.rename(tmp_path / "elsewhere" / log.name)
+            log.mkdir()
+            log_of_run.close()
+
+    with pytest.raises(EnvironmentFault, match=r"Not written, and lost: 3 rows of .*metrics\.jsonl \(Is a directory\)") as told:
+        with RunFolder(tmp_path / "run") as folder:
+            log_of_run = folder.logs["metrics.jsonl"]
+            small_trainer(folder, on_step=on_step, train={"checkpoint_every": 100}).run()
+    assert "The policy of step 4 is in" in told.value.mend and "begins at the first step" in told.value.mend
+    assert (tmp_path / "run" / "policy").is_dir()
+
+
 def test_a_folder_removed_under_the_run_is_a_clean_stop(tmp_path):
     def on_step(row):
         if row["step"] == 1:

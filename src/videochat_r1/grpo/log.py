@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from videochat_r1.counting import counted
 from videochat_r1.errors import EnvironmentFault, Interrupted, UsageError, UserFault
 from videochat_r1.strict_json import finite
 
@@ -87,6 +88,11 @@ class RowLog:
                 os.truncate(self.path, size)  # or the next row would be a part of the broken one
         self._size, self._waiting = size, bytearray()
 
+    @property
+    def waiting(self) -> int:
+        """Rows that the disk has refused so far."""
+        return self._waiting.count(b"\n")
+
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
@@ -133,6 +139,7 @@ class RunFolder:
             self._hold()
             if self.has_run and not resume:
                 raise UsageError(f"{self.path} already holds a run.", "Go on with it with --resume, or choose another folder with --out.")
+            self._require_logs()
             self.run_id = self._identify()
             self.logs = {name: RowLog(self.path / name) for name in LOGS}
         except BaseException:
@@ -184,6 +191,21 @@ class RunFolder:
         """Cut both logs to what a checkpoint committed; {} empties them."""
         for name, log in self.logs.items():
             log.cut(sizes.get(name, 0))
+
+    def require_written(self, mend: str) -> None:
+        """At a run's end: raise EnvironmentFault, which tells the mend, where rows of a log could not be written to the last."""
+        try:
+            for log in self.logs.values():
+                if log.waiting:
+                    log.commit()
+        except OSError as error:
+            lost = ", ".join(f"{counted(log.waiting, 'row')} of {log.path}" for log in self.logs.values() if log.waiting)
+            raise EnvironmentFault(f"Not written, and lost: {lost} ({error.strerror}).", mend) from None
+
+    def _require_logs(self) -> None:
+        for name in LOGS:
+            if (self.path / name).is_dir():
+                raise EnvironmentFault(f"{self.path / name} is a folder: no row can be written there.", "Move it elsewhere.")
 
     def _clear_if_nothing_was_done(self) -> None:
         """A run that was refused for its recipe, data or model leaves no folder behind where there was none before."""

@@ -144,6 +144,7 @@ class Trainer:
         if self._saved_step != self.progress.step:
             self._save()
         self._save_policy()
+        self.folder.require_written(f"The policy of step {self.progress.step} is in {self.folder.path / 'policy'}; {self._goes_on()}.")
         return Outcome(self.progress.step, reason, self.progress.seconds)
 
     def _step(self, step: int, todo: Generator[Batch], clock: Clock) -> tuple[Batch, Row]:
