@@ -152,6 +152,26 @@ def test_what_lies_at_a_path_of_the_recipe_must_stay_the_same(world, model, tmp_
     assert (run / "inputs.json").is_file()
 
 
+def test_a_project_that_is_moved_as_a_whole_goes_on(world, model, tmp_path, capsys):
+    project = tmp_path / "before"
+    project.mkdir()
+    for folder, name in ((world, "world"), (model, "model")):
+        shutil.copytree(folder, project / name)
+    recipe = tiny_recipe(project, project / "world", project / "model", steps=1)
+    recipe.write_text(recipe.read_text().replace(f"{project}/", ""))
+    assert ran(capsys, "train", recipe, "--out", project / "run")[0] == 0
+    asked = (project / "run" / "evaluation" / "base.predictions.jsonl").stat().st_mtime_ns
+    moved = project.rename(tmp_path / "after")
+    again = ("train", moved / "tiny.toml", "--out", moved / "run", "--resume", "--train.steps")
+    code, _, err = ran(capsys, *again, 2)
+    assert code == 0 and err.count(f"Changed on resume: data.0.videos: '{project}/world/videos' -> '{moved}/world/videos'") == 1, err
+    assert (moved / "run" / "evaluation" / "base.predictions.jsonl").stat().st_mtime_ns == asked
+    rows = (moved / "world" / "train.jsonl").read_text()
+    (moved / "other.jsonl").write_text("\n".join(reversed(rows.splitlines())))
+    code, _, err = ran(capsys, *again, 3, "--data.0.annotations", moved / "other.jsonl")
+    assert code == 2 and "data.0.annotations" in err, err
+
+
 def saved_tiny_model_bytes(folder):
     """The weights of another tiny model of the same shapes."""
     from safetensors.torch import load_file, save
@@ -252,7 +272,7 @@ def test_faults_of_model_and_data_end_before_any_step(world, model, tmp_path, ca
 def test_the_base_answers_of_another_recipe_are_not_taken(world, model, tmp_path, capsys, monkeypatch):
     from videochat_r1.commands import train
 
-    def stopped(*_):
+    def stopped(*_, **__):
         raise KeyboardInterrupt
 
     asked = []

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videochat_r1 import checking
-from videochat_r1.commands.train import _is_written
+from videochat_r1.commands.resuming import _is_written
 from videochat_r1.config import Recipe, line_of, read_recipe, recipe_toml
 from videochat_r1.errors import UsageError
 from videochat_r1.grpo.recipe import compare, described

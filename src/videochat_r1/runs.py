@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from videochat_r1.grpo.signals import heeded
 if TYPE_CHECKING:
     from videochat_r1.evaluation.evaluate import Answered
     from videochat_r1.grpo.log import RunFolder
+    from videochat_r1.grpo.order import Source
     from videochat_r1.grpo.trainer import Outcome
     from videochat_r1.policy.model import Policy
     from videochat_r1.rollout.base import Engine
@@ -43,6 +44,13 @@ def require_room(max_tokens: int, positions: int) -> None:
         raise UsageError(what, "Lower rollout.max_tokens.")
 
 
+def sources_of(recipe: Recipe, data: Sequence[Sequence[Sample]]) -> list[Source]:
+    """What a trainer draws from: the samples of each [[data]] table."""
+    from videochat_r1.grpo.order import Source
+
+    return [Source(samples=samples, weight=source.weight, name=source.name) for samples, source in zip(data, recipe.data, strict=True)]
+
+
 def run_steps(
     recipe: Recipe,
     folder: RunFolder,
@@ -52,19 +60,18 @@ def run_steps(
     data: Sequence[Sequence[Sample]],
     anyway: bool = False,
     title: str = "Training",
+    moved: Collection[str] = (),
 ) -> Outcome:
-    """Train the policy in its run folder, with live progress. Raises what Trainer.run raises."""
+    """Train the policy in its run folder, with live progress. moved: as the trainer takes it. Raises what Trainer.run raises."""
     from videochat_r1.evaluation.live import Live
-    from videochat_r1.grpo.order import Source
     from videochat_r1.grpo.trainer import Trainer
     from videochat_r1.judge import in_force
 
-    sources = [Source(samples=samples, weight=source.weight, name=source.name) for samples, source in zip(data, recipe.data, strict=True)]
     trainer = Trainer(
         policy,
         engine,
         loader,
-        sources,
+        sources_of(recipe, data),
         folder=folder,
         asking=recipe.asking,
         sampling=recipe.rollout,
@@ -72,6 +79,7 @@ def run_steps(
         train=recipe.train,
         recipe=recipe.sections(),
         resume_anyway=anyway,
+        moved=moved,
         judge=in_force(),
     )
     with Live(trainer.steps, title=title) as live:

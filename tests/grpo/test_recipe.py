@@ -12,7 +12,7 @@ import pytest
 import videochat_r1
 from videochat_r1.errors import UsageError
 from videochat_r1.grpo.config import GrpoConfig, TrainConfig
-from videochat_r1.grpo.recipe import compare, described, require_resumable, unclassified
+from videochat_r1.grpo.recipe import compare, described, names_a_place, require_resumable, unclassified
 from videochat_r1.section import Section, free, refused, warned
 
 
@@ -105,6 +105,17 @@ def test_what_matters_is_refused_with_the_difference_shown(caplog):
     caplog.clear()
     require_resumable(before, {"grpo": GrpoConfig(), "train": TrainConfig(keep_checkpoints=5)}, anyway=False)
     assert "train.keep_checkpoints: 2 -> 5" in caplog.text  # free, and shown all the same
+
+
+def test_a_path_that_was_moved_with_what_it_holds_is_told_and_allowed(caplog):
+    before = described({"outer": Outer(sources=(Inner(path="a"), Inner(path="b")))})
+    after = {"outer": Outer(sources=(Inner(path="a"), Inner(path="c")))}
+    require_resumable(before, after, anyway=False, moved={"outer.sources.1.path"})
+    assert "Changed on resume: outer.sources.1.path: 'b' -> 'c'" in caplog.text
+    with pytest.raises(UsageError, match="sources.1"):
+        require_resumable(before, after, anyway=False, moved={"outer.sources.0.path"})
+    fields = ("policy.path", "data.10.annotations", "data.0.videos", "data.0.task", "policy.dtype", "test.0.videos")
+    assert [names_a_place(field) for field in fields] == [True, True, True, False, False, False]
 
 
 def test_another_way_to_write_the_path_of_one_file_is_no_change(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -11,6 +10,7 @@ from videochat_r1.commands.display import say
 from videochat_r1.commands.folders import is_run, require_room_for_run
 from videochat_r1.commands.options import Command, Given, Options, argument, option
 from videochat_r1.commands.quiet import quiet_libraries
+from videochat_r1.commands.resuming import inputs, require_same_content, require_same_recipe
 from videochat_r1.commands.soundness import defects_line, require_sound_test
 from videochat_r1.config import Recipe, read_recipe, recipe_toml
 from videochat_r1.counting import counted
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from videochat_r1.datasets.base.source import DataSource
     from videochat_r1.evaluation.evaluate import Answered
     from videochat_r1.evaluation.report import Report
-    from videochat_r1.grpo.inputs import Inputs
     from videochat_r1.grpo.log import RunFolder
     from videochat_r1.grpo.trainer import Outcome
     from videochat_r1.policy.model import Policy
@@ -85,21 +84,21 @@ def _train(recipe: Recipe, folder: RunFolder, title: str, recipe_file: str, *, a
     from videochat_r1.grpo.inputs import keep_inputs
     from videochat_r1.grpo.log import write_whole
 
-    changed = _require_same_run(recipe, folder, anyway)
+    resumed = require_same_recipe(recipe, folder, anyway=anyway)
     data = [_read(source) for source in recipe.data]
     test = [sample for source in recipe.test for sample in _read(source, keeps_missing=True)]
     require_sound_test(recipe, data, test)
-    changed |= _require_same_inputs(recipe, folder, data, anyway)
+    resumed = require_same_content(resumed, recipe, folder, data, anyway=anyway)
     write_whole(folder.path / "recipe.toml", recipe_toml(recipe).encode())
     if line := _asked_otherwise(recipe):
         say(line)
     quiet_libraries()
     policy, engine, loader = load(recipe)
-    keep_inputs(folder.path, _inputs(recipe, data))  # after it was loaded: a name on the hub is a folder only now
+    keep_inputs(folder.path, inputs(recipe, data))  # after it was loaded: a name on the hub is a folder only now
     answered: dict[str, list[Answered]] = {}
     if test:
-        answered["base"] = _base_answers(recipe, folder, policy, engine, loader, test, again=changed)
-    outcome = run_steps(recipe, folder, policy, engine, loader, data, anyway)
+        answered["base"] = _base_answers(recipe, folder, policy, engine, loader, test, again=resumed.is_changed)
+    outcome = run_steps(recipe, folder, policy, engine, loader, data, anyway, moved=resumed.moved)
     say(f"Trained {counted(outcome.step, 'step')} ({outcome.reason}); the policy is in {folder.path / 'policy'}.")
     if loader.quarantine.faults:
         loader.quarantine.write(str(folder.path / "quarantine.jsonl"))
@@ -109,59 +108,6 @@ def _train(recipe: Recipe, folder: RunFolder, title: str, recipe_file: str, *, a
     tuned = "sft" if recipe.train.method == "sft" else "rft"
     answered[tuned] = answers(recipe, policy, engine, loader, test, folder.path / "evaluation", "tuned")
     return _report(recipe, folder, title, recipe_file, data, test, answered, loader, outcome)
-
-
-def _require_same_run(recipe: Recipe, folder: RunFolder, anyway: bool) -> bool:
-    """Before a model is loaded: raises UsageError where a resumed run's recipe is another one. Gives whether it is, and may be."""
-    from videochat_r1.grpo.recipe import compare, require_resumable
-
-    states = sorted(folder.checkpoints.glob("step-*/state.json"))
-    try:
-        state = json.loads(states[-1].read_bytes())
-        before, done = state["recipe"], int(state["progress"]["step"])
-    except (IndexError, OSError, ValueError, KeyError, TypeError):  # no checkpoint yet, or a damaged one, which the trainer will tell
-        return not _is_written(folder.path / "recipe.toml", recipe)
-    changes = compare(before, recipe.sections())
-    if any(change.on_resume == "refused" for change in changes) and not anyway:
-        require_resumable(before, recipe.sections(), anyway=False)  # raises; what is allowed is told by the trainer
-    learned = [change for change in changes if change.on_resume != "free" and change.field.startswith(("train.", "grpo.", "rollout."))]
-    if learned and 0 < recipe.train.steps <= done:
-        shown = ", ".join(map(str, learned))
-        taken = f"The run has taken {counted(done, 'step')}"
-        what = f"{taken}: with train.steps = {recipe.train.steps} what has changed would change nothing ({shown})."
-        raise UsageError(what, f"Set train.steps above {done}, or go on with the recipe as it was.")
-    return any(change.on_resume == "refused" for change in changes)
-
-
-def _require_same_inputs(recipe: Recipe, folder: RunFolder, data: Sequence[Sequence[Sample]], anyway: bool) -> bool:
-    """Before a model is loaded: raises UsageError where the model, a .py file or a video of a resumed run has other content than when the
-    run began. Gives whether one has, and may have."""
-    from videochat_r1.grpo.inputs import differences, kept_inputs, require_same_inputs
-    from videochat_r1.grpo.log import NOTES
-
-    if (then := kept_inputs(folder.path)) is None:
-        return False
-    found = differences(then, _inputs(recipe, data), {**_named(recipe), "policy.path": recipe.policy.path})
-    if any(folder.checkpoints.glob("step-*")):  # else the run begins at its first step, with what is there now
-        require_same_inputs(found, anyway=anyway)
-        for each in found:
-            NOTES.warning("Changed on resume: %s.", each.what)
-    return bool(found)
-
-
-def _inputs(recipe: Recipe, data: Sequence[Sequence[Sample]]) -> Inputs:
-    """What the recipe's paths hold now."""
-    from videochat_r1.grpo.inputs import inputs_of
-
-    videos = {f"data.{index}": (source.videos, samples) for index, (source, samples) in enumerate(zip(recipe.data, data, strict=True))}
-    return inputs_of(recipe.policy.path, _named(recipe), videos)
-
-
-def _named(recipe: Recipe) -> dict[str, str]:
-    """What the recipe names that may be a .py file of the user's own, by field."""
-    sources = {f"{kind}.{index}": source for kind in ("data", "test") for index, source in enumerate(getattr(recipe, kind))}
-    named = {f"{place}.{field}": getattr(source, field) for place, source in sources.items() for field in ("name", "task")}
-    return {**named, "rollout.engine": recipe.rollout.engine}
 
 
 def _asked_otherwise(recipe: Recipe) -> str:
@@ -175,13 +121,6 @@ def _asked_otherwise(recipe: Recipe) -> str:
         f"{name}.{key} = {value}" for (name, key), value in own.items() if value not in (getattr(getattr(recipe, name), key), evaluated)
     ]
     return f"The policy was taught as {manner.said} says, this recipe asks otherwise: there it is {', '.join(parts)}." if parts else ""
-
-
-def _is_written(path: Path, recipe: Recipe) -> bool:
-    try:
-        return read_recipe(path) == recipe
-    except UsageError:  # none, or of another version
-        return False
 
 
 def _read(source: DataSource, *, keeps_missing: bool = False) -> list[Sample]:

@@ -5,7 +5,8 @@ The classes are declared with the fields (section.py); this module only walks th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,10 +43,18 @@ def compare(before: Mapping[str, Any], sections: Mapping[str, Section]) -> list[
     return found
 
 
-def require_resumable(before: Mapping[str, Any], sections: Mapping[str, Section], *, anyway: bool) -> list[Change]:
-    """The changes, each noted. Raises UsageError, showing them all, where one is refused and `anyway` is False."""
+def names_a_place(field: str) -> bool:
+    """Whether a field is the path of what stays the same where it is moved. Not a task's file: its path is the task's name."""
+    return re.fullmatch(r"policy\.path|data\.\d+\.(annotations|videos|subtitles|difficulty)", field) is not None
+
+
+def require_resumable(
+    before: Mapping[str, Any], sections: Mapping[str, Section], *, anyway: bool, moved: Collection[str] = ()
+) -> list[Change]:
+    """The changes, each noted. moved: fields that name another path of the same content. Raises UsageError, showing all changes, where
+    another one is refused and `anyway` is False."""
     changes = compare(before, sections)
-    if any(change.on_resume == "refused" for change in changes) and not anyway:
+    if any(change.on_resume == "refused" and change.field not in moved for change in changes) and not anyway:
         what = "This recipe is not the one that the run was started with:\n" + "\n".join(f"  {change}" for change in changes)
         raise UsageError(what, OTHER_RUN)
     for change in changes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
@@ -78,7 +78,7 @@ class Trainer:
     folder: opened by the caller before the model was loaded; where it holds checkpoints the run goes on from the newest whole one.
     recipe: all sections that the run depends on, by name, compared on resume; the four given here if none. on_step: called with each row of
     metrics after it is logged. judge: of captions (judge/). Raises UsageError on resume with a recipe that is refused (resume_anyway allows
-    it).
+    it, and moved names the fields whose path alone is another).
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class Trainer:
         train: TrainConfig,
         recipe: Mapping[str, Section] | None = None,
         resume_anyway: bool = False,
+        moved: Collection[str] = (),
         on_step: Callable[[Row], None] | None = None,
         judge: Judge | None = None,
     ) -> None:
@@ -102,7 +103,7 @@ class Trainer:
         self.folder, self.asking, self.grpo, self.config = folder, asking, grpo, train
         self.sampling = sampling
         self.recipe = recipe or {"asking": asking, "rollout": sampling, "grpo": grpo, "train": train}
-        self.resume_anyway = resume_anyway
+        self.resume_anyway, self.moved = resume_anyway, moved
         self.on_step = on_step
         self.judge = judge
         self.order = Order(sources, train.seed, easy_first=train.order == "easy_first")
@@ -400,7 +401,7 @@ class Trainer:
     def _restore(self, found: Checkpoint) -> None:
         state = found.state
         recipe_then = dict(state["recipe"])
-        require_resumable(recipe_then, self.recipe, anyway=self.resume_anyway)
+        require_resumable(recipe_then, self.recipe, anyway=self.resume_anyway, moved=self.moved)
         if state["data"] != self.data:
             if not self.resume_anyway:
                 raise UsageError("The samples are not those that the run was started with.", OTHER_RUN)
