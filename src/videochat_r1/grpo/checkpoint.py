@@ -131,7 +131,7 @@ class Checkpoints:
         if path.name != _name_of(manifest["step"], manifest_bytes):
             raise ValueError("its manifest was changed")
         if manifest["format"] != FORMAT or manifest["run"] != self.run_id:
-            raise ValueError("it belongs to another run")
+            raise ValueError("it belongs to another run than run.json names")
         for name, expected in manifest["files"].items():
             if (path / name).stat().st_size != expected["bytes"] or _sha256(path / name) != expected["sha256"]:
                 raise ValueError(f"{name} was changed")
