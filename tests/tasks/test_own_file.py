@@ -8,8 +8,9 @@ from tests.tasks.samples import SAMPLES, said
 
 from videochat_r1.errors import TaskFault, UsageError
 from videochat_r1.evaluation.evaluate import Reply, judged
+from videochat_r1.evaluation.figures import figures
 from videochat_r1.tasks.base import Asking
-from videochat_r1.tasks.base.loading import load_task
+from videochat_r1.tasks.base.loading import SHARE, load_task
 from videochat_r1.tasks.base.scoring import judge
 
 SAMPLE = SAMPLES["video_qa"]
@@ -94,7 +95,18 @@ RAISES = [
     ("return Reading(", "return {}['x']", "mine.py:15: read raised KeyError: 'x', on sample a-1."),
     ("return Reading(", "return 5 or Reading(", "mine.py: read gave 5, not a Reading, on sample a-1."),
     ("return 1.0, 1.0", "return {}['x']", "mine.py:21: the metric 'counted' raised KeyError: 'x', on sample a-1."),
-    ("return 1.0, 1.0", "return 1.0", "mine.py: the metric 'counted' gave 1.0, not a pair of numbers, on sample a-1."),
+    ("return 1.0, 1.0", "return 1.0", f"mine.py: the metric 'counted' gave 1.0, not {SHARE}, on sample a-1."),
+    *(
+        ("return 1.0, 1.0", f"return {pair}  # ", f"mine.py: the metric 'counted' gave {told}, not {SHARE}, on sample a-1.")
+        for pair, told in (
+            ("float('nan'), 1.0", "(nan, 1.0)"),
+            ("1.0, float('inf')", "(1.0, inf)"),
+            ("2.0, 1.0", "(2.0, 1.0)"),
+            ("1.0, 0.0", "(1.0, 0.0)"),
+            ("-1.0, 1.0", "(-1.0, 1.0)"),
+            ("'1.0', 1.0", "('1.0', 1.0)"),
+        )
+    ),
 ]
 
 
@@ -105,6 +117,25 @@ def test_score_says_which_function_of_the_file_broke(capsys, tmp_path, old, new,
     assert told in fault(capsys, 2, *tokens)
     if "raised" in told:
         assert "Traceback" in ran(capsys, *tokens, "--debug")[2]
+
+
+@pytest.mark.parametrize("pair", [(0.0, 0.0), (True, 1), (0.1 + 0.1 + 0.1, 0.3)], ids=["left out", "a truth value", "a rounded sum"])
+def test_a_share_may_be_nothing_of_nothing_and_all_of_a_rounded_sum(tmp_path, pair):
+    task = load_task(own_task(tmp_path, "return 1.0, 1.0", f"return {pair}"))
+    assert task.metrics["counted"](task.read("3", SAMPLE, Asking()), SAMPLE) == pair
+
+
+def test_a_derived_figure_is_a_finite_number(tmp_path):
+    derived = "from videochat_r1.tasks.base import Derived\nTASK = Task(derived={'mean': Derived(('counted',), lambda x: float('nan'))}, "
+    task = load_task(own_task(tmp_path, "TASK = Task(", derived))
+    with pytest.raises(TaskFault, match="the derived figure 'mean' gave nan, not a finite number"):
+        figures(task, [SAMPLE], [task.read("3", SAMPLE, Asking())])
+
+
+def test_a_reward_given_as_text_is_no_number(tmp_path):
+    task = load_task(own_task(tmp_path, "return 1.0\n", "return '1.0'\n"))
+    (rollout,) = judge(task, SAMPLE, [said("3")], Asking())
+    assert rollout.unscorable == "right: gave a str, not a number"
 
 
 def test_a_truth_that_a_metric_cannot_take_is_the_datas(capsys, tmp_path):

@@ -51,7 +51,8 @@ Reward = Callable[[Reading, Sample, Asking], float | None]
 ValueError, whatever the text; a text never does."""
 
 Metric = Callable[[Reading, Sample], tuple[float, float]]
-"""One sample's share of a figure: (numerator, denominator). The figure is 100 x the sum of numerators over the sum of denominators."""
+"""One sample's share of a figure: (numerator, denominator), finite, 0.0 <= numerator <= denominator; (0.0, 0.0) leaves the sample out. The
+figure is 100 x the sum of numerators over the sum of denominators."""
 
 Trivial = Callable[[Sequence[Sample]], Callable[[Sample], Answer]]
 """An answer without a look at the video: fitted on training samples (there may be none), then called for each sample."""
@@ -88,6 +89,16 @@ class Task:
 
 FORMAT: dict[str, Reward] = {"format": lambda reading, sample, asking: float(reading.format_ok)}
 """The reward of an answer in the form that was asked for, which most tasks add to their own."""
+
+
+def number(value: object) -> float:
+    """What a reward or a metric gave, as a float. Raises TypeError for what is no number; a text that reads as one is none."""
+    try:
+        if not isinstance(value, str | bytes | bytearray):
+            return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is a tensor's of several elements
+        pass
+    raise TypeError(f"a {type(value).__name__}, not a number")
 
 
 def truth_is_at_fault(score: Callable[..., Any], sample: Sample, *asking: Any) -> bool:

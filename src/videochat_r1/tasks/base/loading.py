@@ -7,14 +7,19 @@ Faults that a function names itself (errors.py) pass as they are, and so does a 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from videochat_r1 import plugins
 from videochat_r1.errors import TaskFault, Unscorable, UsageError, UserFault
-from videochat_r1.tasks.base import Task, truth_is_at_fault
+from videochat_r1.tasks.base import Task, number, truth_is_at_fault
 from videochat_r1.types import Answer, Reading, Sample
+
+SHARE = "a pair of finite numbers with 0 <= numerator <= denominator"
+ROUNDING = 1e-9
+"""How far a sum of rounded numbers may lie above the sum that it is a share of, relative to that."""
 
 Check = Callable[[Any], bool]
 Whose = Callable[[Callable[..., Any], tuple[Any, ...]], bool]  # (function, its arguments) -> whether its ValueError speaks of the truth
@@ -49,12 +54,12 @@ def guarded(task: Task, path: str) -> Task:
         write=guard("write", task.write, "a text", _is_text, is_truths=_always),
         rewards=rewards,
         alternatives=alternatives,
-        metrics={name: guard(f"the metric {name!r}", one, "a pair of numbers", _is_pair, **scoring) for name, one in task.metrics.items()},
+        metrics={name: guard(f"the metric {name!r}", one, SHARE, _is_share, **scoring) for name, one in task.metrics.items()},
         trivial={name: _trivial(path, name, fit) for name, fit in task.trivial.items()},
         seconds=guard("seconds", task.seconds, "a tuple of seconds, or None", _are_seconds),
         prepare=None if task.prepare is None else guard("prepare", task.prepare),
         derived={
-            name: replace(one, combine=guard(f"the derived figure {name!r}", one.combine, "a number", _is_number))
+            name: replace(one, combine=guard(f"the derived figure {name!r}", one.combine, "a finite number", _is_finite))
             for name, one in task.derived.items()
         },
     )
@@ -136,17 +141,19 @@ def _is_reading(value: Any) -> bool:
     return isinstance(value, Reading)
 
 
-def _is_number(value: Any) -> bool:
+def _is_finite(value: Any) -> bool:
     try:
-        float(value)
-    except (TypeError, ValueError):
+        return math.isfinite(number(value))
+    except TypeError:
         return False
-    return True
 
 
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_number, value))
+def _is_share(value: Any) -> bool:
+    if not (isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_finite, value))):
+        return False
+    numerator, denominator = map(number, value)
+    return 0.0 <= numerator <= denominator * (1 + ROUNDING)
 
 
 def _are_seconds(value: Any) -> bool:
-    return value is None or (isinstance(value, tuple | list) and all(map(_is_number, value)))
+    return value is None or (isinstance(value, tuple | list) and all(map(_is_finite, value)))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from videochat_r1 import plugins
 from videochat_r1.errors import TaskFault, Unscorable, UsageError
 from videochat_r1.judge.base import Judge
-from videochat_r1.tasks.base import Asking, Reward, Task, truth_is_at_fault
+from videochat_r1.tasks.base import Asking, Reward, Task, number, truth_is_at_fault
 from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Completion, Reading, Rollout, Sample
 
@@ -104,9 +104,9 @@ def _number(value: object) -> float:
     if value is None:
         raise Unscorable("no score")
     try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise Unscorable(f"gave a {type(value).__name__}, not a number") from None
-    if not 0.0 <= number <= 1.0:  # nan is not, either
-        raise Unscorable(f"gave {number:g}, which is not from 0 to 1")
-    return number
+        earned = number(value)
+    except TypeError as fault:
+        raise Unscorable(f"gave {fault}") from None
+    if not 0.0 <= earned <= 1.0:  # nan is not, either
+        raise Unscorable(f"gave {earned:g}, which is not from 0 to 1")
+    return earned
