@@ -38,6 +38,10 @@ def reward(reading, sample, asking):
     print("a task may print")
     if "raise" in text:
         return 1 / 0
+    if "exit" in text:
+        raise SystemExit(0)
+    if "ctrl-c" in text:
+        raise KeyboardInterrupt
     if "hang" in text:
         while True:
             pass
@@ -80,10 +84,12 @@ def asked(process, text, *, label="a", deadline_s=20.0):
 
 
 def test_each_way_to_misbehave_leaves_one_completion_without_a_score(process):
-    found = {text: asked(process, text) for text in ("fine", "raise", "none", "judge", "nan", "end", "fine too")}
+    found = {text: asked(process, text) for text in ("fine", "raise", "exit", "ctrl-c", "none", "judge", "nan", "end", "fine too")}
     assert {text: rollout.unscorable for text, rollout in found.items()} == {
         "fine": "",
         "raise": "mine: ZeroDivisionError: division by zero",
+        "exit": "mine: SystemExit: 0",
+        "ctrl-c": "mine: KeyboardInterrupt",
         "none": "mine: no score",
         "judge": "mine: no reply",
         "nan": "mine: gave nan, which is not from 0 to 1",

@@ -6,6 +6,7 @@ import pytest
 from tests.command_line import fault, ran
 from tests.tasks.samples import SAMPLES, said
 
+from videochat_r1.cli import INTERRUPTED
 from videochat_r1.errors import TaskFault, UsageError
 from videochat_r1.evaluation.evaluate import Reply, judged
 from videochat_r1.evaluation.figures import figures
@@ -95,6 +96,8 @@ RAISES = [
     ("return Reading(", "return {}['x']", "mine.py:15: read raised KeyError: 'x', on sample a-1."),
     ("return Reading(", "return 5 or Reading(", "mine.py: read gave 5, not a Reading, on sample a-1."),
     ("return 1.0, 1.0", "return {}['x']", "mine.py:21: the metric 'counted' raised KeyError: 'x', on sample a-1."),
+    ("return Reading(", "raise SystemExit(0)", "mine.py:15: read raised SystemExit: 0, on sample a-1."),
+    ("return 1.0, 1.0", "raise SystemExit", "mine.py:21: the metric 'counted' raised SystemExit, on sample a-1."),
     ("return 1.0, 1.0", "return 1.0", f"mine.py: the metric 'counted' gave 1.0, not {SHARE}, on sample a-1."),
     *(
         ("return 1.0, 1.0", f"return {pair}  # ", f"mine.py: the metric 'counted' gave {told}, not {SHARE}, on sample a-1.")
@@ -112,7 +115,7 @@ RAISES = [
 
 @pytest.mark.parametrize("old, new, told", RAISES, ids=[told for _, _, told in RAISES])
 def test_score_says_which_function_of_the_file_broke(capsys, tmp_path, old, new, told):
-    new += "  # " if new.endswith("]") else ""
+    new += "  # " if new.endswith(("]", "SystemExit(0)")) else ""
     tokens = ["score", tmp_path / "said.jsonl", *rows(tmp_path), "--task", own_task(tmp_path, old, new)]
     assert told in fault(capsys, 2, *tokens)
     if "raised" in told:
@@ -136,6 +139,19 @@ def test_a_reward_given_as_text_is_no_number(tmp_path):
     task = load_task(own_task(tmp_path, "return 1.0\n", "return '1.0'\n"))
     (rollout,) = judge(task, SAMPLE, [said("3")], Asking())
     assert rollout.unscorable == "right: gave a str, not a number"
+
+
+def test_ctrl_c_in_a_function_of_the_file_is_no_fault_of_it(capsys, tmp_path):
+    path = own_task(tmp_path, "return 1.0, 1.0", "raise KeyboardInterrupt")
+    assert ran(capsys, "score", tmp_path / "said.jsonl", *rows(tmp_path), "--task", path)[0] == INTERRUPTED
+
+
+@pytest.mark.parametrize("raised", ["SystemExit(0)", "KeyboardInterrupt"])
+def test_a_reward_that_ends_the_program_is_counted_in_training(tmp_path, raised, monkeypatch):
+    task = load_task(own_task(tmp_path, "return 1.0\n", f"raise {raised}\n"))
+    monkeypatch.setattr("signal.getsignal", lambda number: None)  # as in a run, which finishes its step after Ctrl-C
+    (rollout,) = judge(task, SAMPLE, [said("3")], Asking())
+    assert rollout.unscorable == "right: " + raised.replace("(0)", ": 0")
 
 
 def test_a_truth_that_a_metric_cannot_take_is_the_datas(capsys, tmp_path):

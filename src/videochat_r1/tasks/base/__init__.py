@@ -108,6 +108,6 @@ def truth_is_at_fault(score: Callable[..., Any], sample: Sample, *asking: Any) -
         score(Reading(answer=None, reason="no_answer", format_ok=False), sample, *asking)
     except ValueError:
         return True
-    except Exception:
+    except (Exception, SystemExit):
         return False
     return False

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -28,7 +29,7 @@ from videochat_r1.types import Answer, Completion, Reading, Rollout, Sample
 START_S = 120.0
 """Seconds that a task's file may take to be imported."""
 
-PR_SET_PDEATHSIG, SIGKILL = 1, 9
+PR_SET_PDEATHSIG = 1
 NOT_READ = Reading(answer=None, reason="unscorable", format_ok=False)
 NOTES = logging.getLogger("videochat_r1.rewards")
 
@@ -170,7 +171,8 @@ def _serve(path: str, out: IO[bytes]) -> None:
 
 if __name__ == "__main__":
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL)  # a text that hangs must not outlive its trainer
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a text that hangs must not outlive its trainer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C here too; what it ends is the run's to say
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the task's file prints is no answer
     _serve(sys.argv[1], answers)

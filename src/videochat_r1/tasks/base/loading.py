@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -80,7 +81,9 @@ def _guard(
             value = run(*args)
         except (UserFault, Unscorable):
             raise
-        except Exception as fault:
+        except BaseException as fault:
+            if isinstance(fault, GeneratorExit) or (isinstance(fault, KeyboardInterrupt) and _ctrl_c_raises()):
+                raise
             what = f"{plugins.line_of(path, fault)}: {role} raised {plugins.said(fault)}"
             if isinstance(fault, ValueError) and is_truths(run, args):
                 raise ValueError(what) from fault
@@ -91,6 +94,12 @@ def _guard(
         return value
 
     return guarded_run
+
+
+def _ctrl_c_raises() -> bool:
+    """Whether a KeyboardInterrupt may be the user's Ctrl-C. Where its signal is handled otherwise (a run finishes its step, a process apart
+    leaves it to the run) a function raised it itself."""
+    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _trivial(path: str, name: str, fit: Callable[..., Any]) -> Callable[..., Any]:

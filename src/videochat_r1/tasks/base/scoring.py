@@ -13,7 +13,7 @@ from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Completion, Reading, Rollout, Sample
 
 NOTES = logging.getLogger("videochat_r1.rewards")
-_told: set[str] = set()  # rewards whose first failure was shown with its traceback
+_told: set[tuple[str, str, str]] = set()  # (task, reward, kind) of failures whose first was shown with its traceback
 
 
 def consulted(items: Sequence[tuple[Reading, Sample]], judge: Judge | None = None, *, precision: bool) -> list[Reading]:
@@ -77,8 +77,9 @@ def earned(task: Task, sample: Sample, reading: Reading, asking: Asking, *, stri
 
 
 def _tell_once(name: str, sample: Sample, fault: BaseException) -> None:
-    if name not in _told:
-        _told.add(name)
+    key = (sample.task, name, type(fault).__name__)
+    if key not in _told:
+        _told.add(key)
         what = "The reward %r failed on sample %s; such completions are left out and counted. It is shown once:"
         NOTES.warning(what, name, sample.id, exc_info=fault)
 
