@@ -44,11 +44,12 @@ class VideoError(DataError):
 
 class Unscorable(Exception):
     """Raised by a reward that cannot tell what an answer earns (a judge that does not reply). It is nobody's fault and never a score of 0:
-    the completion is left out of its group's statistics and of the loss, and is counted."""
+    the completion is left out of its group's statistics and of the loss, and is counted. Of each kind of a reward's the first is told."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, kind: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.kind = kind
 
 
 class EnvironmentFault(UserFault):

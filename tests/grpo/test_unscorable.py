@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import torch
 from tests.grpo.small_run import letters, run_in, small_trainer, timeless
 from tests.tiny import tiny_policy
 
+from videochat_r1.commands.train import _show
 from videochat_r1.errors import EnvironmentFault
 from videochat_r1.grpo.advantage import TaskScales, advantages, leads, scaled_by_group
 from videochat_r1.grpo.config import GrpoConfig
@@ -101,6 +103,22 @@ def test_each_way_to_misbehave_leaves_one_completion_without_a_score(process):
     assert all(rollout.total is None for text, rollout in found.items() if not text.startswith("fine"))
 
 
+def test_each_way_to_misbehave_is_told_once_for_a_reward(process, capfd, caplog):
+    for text in ("raise", "none", "nan", "hang", "end", "exit", "ctrl-c", "judge") * 2:
+        asked(process, text, deadline_s=0.5 if text == "hang" else 20.0)
+    apart = [line for line in capfd.readouterr().err.splitlines() if "such completions are left out and counted" in line]
+    assert [line.split(";")[0] for line in apart] == [
+        "The reward 'mine' failed on sample mine/0",
+        "The reward 'mine' cannot score a text of mine/0: no score",
+        "The reward 'mine' cannot score a text of mine/0: gave nan, which is not from 0 to 1",
+        "The reward 'mine' failed on sample mine/0",
+        "The reward 'mine' failed on sample mine/0",
+        "The reward 'mine' cannot score a text of mine/0: no reply",
+    ]
+    ended = [f"{process.path} took longer than 0.5 s over a text of mine/0", f"{process.path} ended its process over a text of mine/0"]
+    assert [message.split(";")[0] for message in caplog.messages] == ended
+
+
 def test_a_reward_that_hangs_is_ended_at_its_deadline(process):
     asked(process, "started")
     before = time.monotonic()
@@ -177,7 +195,7 @@ def broken_letters(path, broken):
     return [Sample(id=one.id, task=str(path), video=one.video, question=one.question, truth=one.truth) for one in letters(4)]
 
 
-def test_a_run_leaves_them_out_of_the_loss_and_counts_them(tmp_path):
+def test_a_run_leaves_them_out_of_the_loss_and_counts_them(tmp_path, capfd):
     samples = broken_letters(tmp_path / "task.py", "lambda text: len(text.encode()) % 2 == 1")
     seen = []
     with RunFolder(tmp_path / "run") as folder:
@@ -185,10 +203,12 @@ def test_a_run_leaves_them_out_of_the_loss_and_counts_them(tmp_path):
         trainer = small_trainer(folder, sources=[Source(samples=samples)], grpo=grpo, train={"steps": 3})
         gradient = trainer.learner.gradient
         trainer.learner.gradient = lambda lesson, features: seen.append(lesson) or gradient(lesson, features)
-        trainer.run()
+        outcome = trainer.run()
     rows = list(read_rows(tmp_path / "run" / "rollouts.jsonl"))
     lost = [row for row in rows if "unscorable" in row]
     assert 0 < len(lost) < len(rows)
+    assert outcome.unscorable == len(lost)
+    assert capfd.readouterr().err.count("cannot score a text of letters/") == 1
     assert all(row["reward"] is None and row["advantage"] == 0.0 for row in lost)
     metrics = timeless(tmp_path / "run")
     assert sum(row["unscorable"] * 8 for row in metrics) == pytest.approx(len(lost))
@@ -204,7 +224,8 @@ def _is_told(rows, index):
 def test_a_run_stops_where_most_have_no_score_and_goes_on_once_they_have(tmp_path):
     path = tmp_path / "task.py"
     sources = [Source(samples=broken_letters(path, "lambda text: True"))]
-    with pytest.raises(EnvironmentFault, match=r"4 of 4 completions of step 1 cannot be scored.*vowels: no score"):
+    told = rf"4 of 4 .* cannot be scored; the first, of sample letters/\d by {path}: vowels: no score.\nMend {path} and go on"
+    with pytest.raises(EnvironmentFault, match=told):
         run_in(tmp_path / "run", sources=sources, grpo={"reward_deadline_s": 20.0})
     broken_letters(path, "lambda text: False")
     from videochat_r1.tasks.base.apart import apart
@@ -214,6 +235,22 @@ def test_a_run_stops_where_most_have_no_score_and_goes_on_once_they_have(tmp_pat
     steps = [row["step"] for row in timeless(tmp_path / "run")]
     assert all(after == before + 1 for before, after in pairwise(steps))
     assert steps[-1] == 4
+
+
+def test_the_last_line_of_a_run_counts_them(tmp_path):
+    lines = []
+    for unscorable in (0, 1234):
+        out = StringIO()
+        _show(None, tmp_path, unscorable, out)
+        lines.append(out.getvalue())
+    assert lines[1] == lines[0].replace("no report.", "no report; 1,234 completions could not be scored (unscorable in metrics.jsonl).")
+
+
+def test_a_count_goes_on_with_its_run(tmp_path):
+    sources = [Source(samples=broken_letters(tmp_path / "task.py", "lambda text: True"))]
+    grpo = {"unscorable_limit": 1.0, "kl_weight": 0.0}
+    assert run_in(tmp_path / "run", sources=sources, grpo=grpo, train={"steps": 1}).outcome.unscorable == 4
+    assert run_in(tmp_path / "run", sources=sources, grpo=grpo, train={"steps": 2}, resume=True).outcome.unscorable == 8
 
 
 def test_a_step_without_any_score_has_no_reward_and_moves_nothing(tmp_path):

@@ -71,16 +71,16 @@ def run(options: Train, out: TextIO, fields: Given) -> int:
             say(f"There is no checkpoint in {path}: the run begins at its first step.")
         try:
             with using(make_judge(recipe.judge, folder.path)):
-                report = _train(recipe, folder, Path(options.recipe).stem, options.recipe, anyway=options.resume_anyway)
+                report, unscorable = _train(recipe, folder, Path(options.recipe).stem, options.recipe, anyway=options.resume_anyway)
         except KeyboardInterrupt:
             what = "Stopped outside of the training steps; what was saved stays."
             raise Interrupted(what, f"Go on with --resume --out {path}.") from None
-    _show(report, path, out)
+    _show(report, path, unscorable, out)
     return 0
 
 
-def _train(recipe: Recipe, folder: RunFolder, title: str, recipe_file: str, *, anyway: bool) -> Report | None:
-    """All of a run, in its folder. Gives the report where there is something to compare."""
+def _train(recipe: Recipe, folder: RunFolder, title: str, recipe_file: str, *, anyway: bool) -> tuple[Report | None, int]:
+    """All of a run, in its folder. Gives the report where there is something to compare, and how many completions could not be scored."""
     from videochat_r1.grpo.inputs import keep_inputs
     from videochat_r1.grpo.log import write_whole
 
@@ -104,10 +104,10 @@ def _train(recipe: Recipe, folder: RunFolder, title: str, recipe_file: str, *, a
         loader.quarantine.write(str(folder.path / "quarantine.jsonl"))
         say(f"Videos that could not be used: {_counted(loader.quarantine.counts())}; listed in {folder.path / 'quarantine.jsonl'}.")
     if not test:
-        return None
+        return None, outcome.unscorable
     tuned = "sft" if recipe.train.method == "sft" else "rft"
     answered[tuned] = answers(recipe, policy, engine, loader, test, folder.path / "evaluation", "tuned")
-    return _report(recipe, folder, title, recipe_file, data, test, answered, loader, outcome)
+    return _report(recipe, folder, title, recipe_file, data, test, answered, loader, outcome), outcome.unscorable
 
 
 def _asked_otherwise(recipe: Recipe) -> str:
@@ -175,9 +175,12 @@ def _report(
     return report
 
 
-def _show(report: Report | None, path: Path, out: TextIO) -> None:
+def _show(report: Report | None, path: Path, unscorable: int, out: TextIO) -> None:
+    lost = f"; {counted(unscorable, 'completion')} could not be scored (unscorable in metrics.jsonl)" if unscorable else ""
     if report is None:
-        out.write(f"Done. {path / 'policy'} holds the policy, {path / 'metrics.jsonl'} the metrics; no [[test]] table, so no report.\n")
+        out.write(
+            f"Done. {path / 'policy'} holds the policy, {path / 'metrics.jsonl'} the metrics; no [[test]] table, so no report{lost}.\n"
+        )
         return
     from rich.console import Console
 
@@ -188,7 +191,7 @@ def _show(report: Report | None, path: Path, out: TextIO) -> None:
             raise BrokenPipeError  # rich would end the process with 1
 
     Output(file=out).print(console_table(report))
-    out.write(f"{path / 'report.html'}  {path / 'report.md'}  {path / 'report.json'}\nThe policy: {path / 'policy'}\n")
+    out.write(f"{path / 'report.html'}  {path / 'report.md'}  {path / 'report.json'}\nThe policy: {path / 'policy'}{lost}\n")
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -26,6 +26,7 @@ class Progress:
     nonfinite_in_a_row: int = 0
     skipped_updates: int = 0
     quarantined: int = 0  # turns whose video could not be used
+    unscorable: int = 0  # completions without a score
     seconds: float = 0.0  # spent in steps, over all resumes
 
     def plain(self) -> dict[str, Any]:

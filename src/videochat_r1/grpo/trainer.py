@@ -70,6 +70,7 @@ class Outcome:
     step: int
     reason: str
     seconds: float
+    unscorable: int = 0  # completions that could not be scored
 
 
 class Trainer:
@@ -146,7 +147,7 @@ class Trainer:
             self._save()
         self._save_policy()
         self.folder.require_written(f"The policy of step {self.progress.step} is in {self.folder.path / 'policy'}; {self._goes_on()}.")
-        return Outcome(self.progress.step, reason, self.progress.seconds)
+        return Outcome(self.progress.step, reason, self.progress.seconds, self.progress.unscorable)
 
     def _step(self, step: int, todo: Generator[Batch], clock: Clock) -> tuple[Batch, Row]:
         """One batch from its prompts to the update; what was learned from, and its row of metrics."""
@@ -163,6 +164,7 @@ class Trainer:
             places = taken(groups, size)
             drawn = joined(every, places) if len(every) > 1 else every[0]
             lesson, row = self._rewarded(drawn, clock), reward_figures(groups)
+            self.progress.unscorable += sum(bool(rollout.unscorable) for group in groups for rollout in group.rollouts)
             if self.grpo.refill:
                 row |= {"refill/batches": len(every) - 1, "refill/lacking": lacking(every, size)}
             if self.judge is not None and any(rollout.reading.verdict is not None for group in groups for rollout in group.rollouts):
@@ -259,11 +261,14 @@ class Trainer:
 
     def _require_scored(self, step: int, groups: Sequence[Group]) -> None:
         """Raises EnvironmentFault where more completions than the recipe allows could not be scored; the step does not count."""
-        lost = [rollout.unscorable for group in groups for rollout in group.rollouts if rollout.unscorable]
+        lost = [(group.sample, rollout.unscorable) for group in groups for rollout in group.rollouts if rollout.unscorable]
         count = sum(len(group.rollouts) for group in groups)
         if len(lost) > self.grpo.unscorable_limit * count:
-            what = f"{len(lost):,} of {count:,} completions of step {step} cannot be scored; the first: {lost[0]}"
-            raise EnvironmentFault(what, "Mend the reward or its judge and go on with --resume, or raise grpo.unscorable_limit.")
+            sample, reason = lost[0]
+            share = f"{len(lost):,} of {count:,} completions of step {step} cannot be scored"
+            what = f"{share}; the first, of sample {sample.id} by {sample.task}: {reason}."
+            whose = sample.task if sample.task.endswith(".py") else "the reward or its judge"
+            raise EnvironmentFault(what, f"Mend {whose} and go on with --resume, or raise grpo.unscorable_limit.")
 
     def _batches(self) -> Generator[Batch]:
         return batches(self.order, self.progress.position, self.config.prompts_per_step, self.loader, self.policy, self.asking)

@@ -9,7 +9,6 @@ import atexit
 import contextlib
 import ctypes
 import json
-import logging
 import os
 import select
 import signal
@@ -23,7 +22,7 @@ from typing import IO, Any
 from videochat_r1.errors import EnvironmentFault, TaskFault
 from videochat_r1.tasks.base import Asking, Task
 from videochat_r1.tasks.base.loading import load_task
-from videochat_r1.tasks.base.scoring import earned
+from videochat_r1.tasks.base.scoring import earned, tell_fault, tell_once, told
 from videochat_r1.types import Answer, Completion, Reading, Rollout, Sample
 
 START_S = 120.0
@@ -31,7 +30,6 @@ START_S = 120.0
 
 PR_SET_PDEATHSIG = 1
 NOT_READ = Reading(answer=None, reason="unscorable", format_ok=False)
-NOTES = logging.getLogger("videochat_r1.rewards")
 
 
 class Apart:
@@ -47,12 +45,13 @@ class Apart:
         """A completion, read and scored; unscorable where that takes longer than the deadline, or ends the process.
 
         Raises ValueError where the sample's truth is at fault, EnvironmentFault where the task's file cannot be imported."""
-        asked = {"sample": asdict(sample), "text": completion.text, "asking": asking.model_dump(mode="json")}
-        told = self._asked(asked, deadline_s)
-        if "truth" in told:
-            raise ValueError(told["truth"])
-        reading = _reading(told["reading"]) if "reading" in told else NOT_READ
-        return Rollout(completion=completion, reading=reading, rewards=told.get("rewards", {}), unscorable=told["unscorable"])
+        asked = {"sample": asdict(sample), "text": completion.text, "told": sorted(told), "asking": asking.model_dump(mode="json")}
+        found = self._asked(asked, deadline_s)
+        told.update(map(tuple, found.get("told", ())))
+        if "truth" in found:
+            raise ValueError(found["truth"])
+        reading = _reading(found["reading"]) if "reading" in found else NOT_READ
+        return Rollout(completion=completion, reading=reading, rewards=found.get("rewards", {}), unscorable=found["unscorable"])
 
     def close(self) -> None:
         """End the process, if it runs."""
@@ -75,11 +74,11 @@ class Apart:
             return self._line(time.monotonic() + deadline_s)
         except TimeoutError:
             self.close()
-            NOTES.warning("%s took longer than %g s over a text of %s; it is left out and counted.", self.path, deadline_s, _id(asked))
+            tell_once((self.path, "", "deadline"), f"{self.path} took longer than {deadline_s:g} s over a text of {_id(asked)}")
             return {"unscorable": f"took longer than {deadline_s:g} s"}
         except (EOFError, OSError):
             self.close()
-            NOTES.warning("%s ended its process over a text of %s; it is left out and counted.", self.path, _id(asked))
+            tell_once((self.path, "", "ended"), f"{self.path} ended its process over a text of {_id(asked)}")
             return {"unscorable": "the process of the rewards ended"}
 
     def _start(self) -> None:
@@ -110,8 +109,8 @@ class Apart:
                 raise EOFError
             self._rest += more
         line, _, self._rest = self._rest.partition(b"\n")
-        told: dict[str, Any] = json.loads(line)
-        return told
+        found: dict[str, Any] = json.loads(line)
+        return found
 
 
 @lru_cache(maxsize=64)
@@ -141,7 +140,7 @@ def _sample(value: dict[str, Any]) -> Sample:
     return Sample(**{**value, "options": _tuples(value["options"]), "truth": _answer(value["truth"])})
 
 
-def _told(task: Task, asked: dict[str, Any]) -> dict[str, Any]:
+def _found(task: Task, asked: dict[str, Any]) -> dict[str, Any]:
     sample, asking = _sample(asked["sample"]), Asking(**asked["asking"])
     part = "read"
     try:
@@ -150,8 +149,10 @@ def _told(task: Task, asked: dict[str, Any]) -> dict[str, Any]:
         if task.prepare is not None:
             task.prepare([(reading, sample)], asking)
     except TaskFault as fault:
+        tell_fault(part, part, sample, fault)
         return {"unscorable": f"{part}: {fault.short}"}
     except Exception as fault:
+        tell_fault(part, part, sample, fault)
         return {"unscorable": f"{part}: {type(fault).__name__}: {fault}"}
     try:
         rewards, unscorable = earned(task, sample, reading, asking)
@@ -165,7 +166,10 @@ def _serve(path: str, out: IO[bytes]) -> None:
     out.write(b"{}\n")
     out.flush()
     for line in sys.stdin.buffer:
-        out.write(json.dumps(_told(task, json.loads(line))).encode() + b"\n")
+        asked = json.loads(line)
+        told.update(map(tuple, asked["told"]))  # by a process of this file that was ended, too
+        found = _found(task, asked)
+        out.write(json.dumps({**found, "told": sorted(told)}).encode() + b"\n")
         out.flush()
 
 

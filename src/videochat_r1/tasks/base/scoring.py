@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 
 from videochat_r1 import plugins
@@ -13,7 +14,8 @@ from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Completion, Reading, Rollout, Sample
 
 NOTES = logging.getLogger("videochat_r1.rewards")
-_told: set[tuple[str, str, str]] = set()  # (task, reward, kind) of failures whose first was shown with its traceback
+told: set[tuple[str, ...]] = set()
+"""(task, reward, kind) of failures of which one was told; the same in a process apart."""
 
 
 def consulted(items: Sequence[tuple[Reading, Sample]], judge: Judge | None = None, *, precision: bool) -> list[Reading]:
@@ -63,25 +65,34 @@ def earned(task: Task, sample: Sample, reading: Reading, asking: Asking, *, stri
             rewards[name] = _number(reward(reading, sample, asking))
         except Unscorable as fault:
             unscorable = unscorable or f"{name}: {fault.reason}"
+            if not strict:
+                tell_once((sample.task, name, fault.kind), f"The reward {name!r} cannot score a text of {sample.id}: {fault.reason}")
         except TaskFault as fault:
             if strict:
                 raise
             unscorable = unscorable or f"{name}: {fault.short}"
-            _tell_once(name, sample, fault.__cause__ or fault)
+            tell_fault(f"The reward {name!r}", name, sample, fault)
         except Exception as fault:
             if isinstance(fault, ValueError) and truth_is_at_fault(reward, sample, asking):
                 raise
             unscorable = unscorable or f"{name}: {type(fault).__name__}: {fault}"
-            _tell_once(name, sample, fault)
+            tell_fault(f"The reward {name!r}", name, sample, fault)
     return rewards, unscorable
 
 
-def _tell_once(name: str, sample: Sample, fault: BaseException) -> None:
-    key = (sample.task, name, type(fault).__name__)
-    if key not in _told:
-        _told.add(key)
-        what = "The reward %r failed on sample %s; such completions are left out and counted. It is shown once:"
-        NOTES.warning(what, name, sample.id, exc_info=fault)
+def tell_once(key: tuple[str, ...], what: str, fault: BaseException | None = None) -> None:
+    """Why a completion cannot be scored, for the first one of that key alone; with the traceback where there is a fault."""
+    if key not in told:
+        told.add(key)
+        NOTES.warning(
+            "%s; such completions are left out and counted. It is told once%s", what, "." if fault is None else ":", exc_info=fault
+        )
+
+
+def tell_fault(who: str, name: str, sample: Sample, fault: BaseException) -> None:
+    """`tell_once` of an exception that a reward, or what comes before the rewards, raised; of a TaskFault the one that caused it."""
+    fault = fault.__cause__ or fault
+    tell_once((sample.task, name, type(fault).__name__), f"{who} failed on sample {sample.id}", fault)
 
 
 def chosen_rewards(task: Task, name: str, asking: Asking) -> Mapping[str, Reward]:
@@ -103,11 +114,11 @@ def short_name(task: str) -> str:
 def _number(value: object) -> float:
     """A reward's value. Raises Unscorable for what is no number from 0 to 1."""
     if value is None:
-        raise Unscorable("no score")
+        raise Unscorable("no score", "none")
     try:
         earned = number(value)
     except TypeError as fault:
-        raise Unscorable(f"gave {fault}") from None
+        raise Unscorable(f"gave {fault}", "no number") from None
     if not 0.0 <= earned <= 1.0:  # nan is not, either
-        raise Unscorable(f"gave {earned:g}, which is not from 0 to 1")
+        raise Unscorable(f"gave {earned:g}, which is not from 0 to 1", "not a number" if math.isnan(earned) else "range")
     return earned
