@@ -1,6 +1,7 @@
 """A task in a file of the user's own that breaks: told in two lines with the file's line, whichever command meets it."""
 
 import json
+import signal
 
 import pytest
 from tests.command_line import fault, ran
@@ -10,6 +11,8 @@ from videochat_r1.cli import INTERRUPTED
 from videochat_r1.errors import TaskFault, UsageError
 from videochat_r1.evaluation.evaluate import Reply, judged
 from videochat_r1.evaluation.figures import figures
+from videochat_r1.grpo.signals import StopSignal
+from videochat_r1.runs import ended_by_signals
 from videochat_r1.tasks.base import Asking
 from videochat_r1.tasks.base.loading import SHARE, load_task
 from videochat_r1.tasks.base.scoring import judge
@@ -141,16 +144,27 @@ def test_a_reward_given_as_text_is_no_number(tmp_path):
     assert rollout.unscorable == "right: gave a str, not a number"
 
 
-def test_ctrl_c_in_a_function_of_the_file_is_no_fault_of_it(capsys, tmp_path):
+@pytest.mark.parametrize("sent", ["SIGINT", "SIGTERM"])
+def test_a_stop_in_a_function_of_the_file_is_no_fault_of_it(tmp_path, sent):
+    task = load_task(own_task(tmp_path, "return 1.0\n", f"import signal; signal.raise_signal(signal.{sent}); return 1.0\n"))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if sent == "SIGTERM" else None  # as of what a shell's script starts with &
+    try:
+        with pytest.raises(KeyboardInterrupt), ended_by_signals():
+            judge(task, SAMPLE, [said("3")], Asking())
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
+
+
+def test_ctrl_c_in_a_metric_ends_score(capsys, tmp_path):
     path = own_task(tmp_path, "return 1.0, 1.0", "raise KeyboardInterrupt")
     assert ran(capsys, "score", tmp_path / "said.jsonl", *rows(tmp_path), "--task", path)[0] == INTERRUPTED
 
 
 @pytest.mark.parametrize("raised", ["SystemExit(0)", "KeyboardInterrupt"])
-def test_a_reward_that_ends_the_program_is_counted_in_training(tmp_path, raised, monkeypatch):
+def test_a_reward_that_ends_the_program_is_counted_in_training(tmp_path, raised):
     task = load_task(own_task(tmp_path, "return 1.0\n", f"raise {raised}\n"))
-    monkeypatch.setattr("signal.getsignal", lambda number: None)  # as in a run, which finishes its step after Ctrl-C
-    (rollout,) = judge(task, SAMPLE, [said("3")], Asking())
+    with StopSignal():
+        (rollout,) = judge(task, SAMPLE, [said("3")], Asking())
     assert rollout.unscorable == "right: " + raised.replace("(0)", ": 0")
 
 

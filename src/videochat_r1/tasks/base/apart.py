@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import IO, Any
 
 from videochat_r1.errors import EnvironmentFault, TaskFault
-from videochat_r1.tasks.base import Asking, Task
+from videochat_r1.tasks.base import Asking, Task, watch
 from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.tasks.base.scoring import earned, tell_fault, tell_once, told
 from videochat_r1.types import Answer, Completion, Reading, Rollout, Sample
@@ -177,6 +177,7 @@ if __name__ == "__main__":
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a text that hangs must not outlive its trainer
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C here too; what it ends is the run's to say
+    watch.TELL_AFTER_S = watch.NEVER  # the run has a deadline
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the task's file prints is no answer
     _serve(sys.argv[1], answers)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import math
-import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from videochat_r1 import plugins
 from videochat_r1.errors import TaskFault, Unscorable, UsageError, UserFault
 from videochat_r1.tasks.base import Task, number, truth_is_at_fault
+from videochat_r1.tasks.base.watch import is_from_outside, watched
 from videochat_r1.types import Answer, Reading, Sample
 
 SHARE = "a pair of finite numbers with 0 <= numerator <= denominator"
@@ -75,14 +75,16 @@ def _guard(
     *,
     is_truths: Whose = lambda run, args: False,
 ) -> Callable[..., Any]:
+    who = f"{path}: {role}"
+
     @functools.wraps(run)
     def guarded_run(*args: Any) -> Any:
         try:
-            value = run(*args)
+            value = watched(run, args, who, _over)
         except (UserFault, Unscorable):
             raise
         except BaseException as fault:
-            if isinstance(fault, GeneratorExit) or (isinstance(fault, KeyboardInterrupt) and _ctrl_c_raises()):
+            if is_from_outside(fault):
                 raise
             what = f"{plugins.line_of(path, fault)}: {role} raised {plugins.said(fault)}"
             if isinstance(fault, ValueError) and is_truths(run, args):
@@ -94,12 +96,6 @@ def _guard(
         return value
 
     return guarded_run
-
-
-def _ctrl_c_raises() -> bool:
-    """Whether a KeyboardInterrupt may be the user's Ctrl-C. Where its signal is handled otherwise (a run finishes its step, a process apart
-    leaves it to the run) a function raised it itself."""
-    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _trivial(path: str, name: str, fit: Callable[..., Any]) -> Callable[..., Any]:
