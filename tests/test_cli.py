@@ -304,6 +304,19 @@ def test_baselines_with_and_without_training_data(capsys, world):
     assert "fitted with --train." in ran(capsys, "baselines", *grounding, "--train", world / "charades_sta_train.json")[1]
 
 
+def test_baselines_of_videos_of_unknown_length_are_told_and_not_taken_for_wrong_ones(capsys, tmp_path, world):
+    rows = [json.loads(line) for line in (world / "test.jsonl").read_text().splitlines()]
+    grounding = [{key: value for key, value in row.items() if key != "duration_s"} for row in rows if row["task"] == "temporal_grounding"]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in grounding))
+    command = ("baselines", "--dataset", "jsonl", "--annotations", tmp_path / "rows.jsonl")
+    code, out, err = ran(capsys, *command)
+    count = len(grounding)
+    assert code == 0 and f"(samples without duration_s: {count} of {count})" in err
+    assert [line.split() for line in out.splitlines() if "mIoU" in line] == [["mIoU", "–", "–"]]
+    found = ran_json(capsys, *command)
+    assert found["whole_video"]["mIoU"] is None and found["constant"]["no_duration"] == count
+
+
 def test_data_check_ends_with_3_where_there_are_defects(capsys, tmp_path, world):
     where = ("--dataset", "charades_sta", "--annotations", world / "charades_sta_test.json")
     code, out, _ = ran(capsys, "data", "check", *where, "--videos", world / "videos", "--train", world / "charades_sta_train.json")

@@ -187,6 +187,19 @@ def test_sft_on_the_same_samples(world, model, tmp_path, capsys):
     assert set(json.loads((tmp_path / "run" / "report.json").read_text())["results"]) == {"base", "sft"}
 
 
+def test_the_report_of_a_run_takes_an_unstated_duration_from_the_video(trained, world, model, tmp_path, capsys):
+    rows = [json.loads(line) for line in (world / "test.jsonl").read_text().splitlines()]
+    for row in rows:
+        del row["duration_s"]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = tiny_recipe(tmp_path, world, model, method='"sft"')
+    recipe.write_text(recipe.read_text().replace(str(world / "test.jsonl"), str(tmp_path / "test.jsonl")))
+    code, _, err = ran(capsys, "train", recipe, "--train.steps", 1, "--out", tmp_path / "run")
+    assert code == 0 and "duration_s" not in err, err
+    stated, found = (json.loads((run / "report.json").read_text())["baselines"] for run in (trained[1], tmp_path / "run"))
+    assert found == stated
+
+
 def test_without_a_test_set_a_run_only_trains(world, model, tmp_path, capsys, monkeypatch):
     recipe = tiny_recipe(tmp_path, world, model, steps=1)
     text = recipe.read_text()

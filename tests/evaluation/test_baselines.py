@@ -8,6 +8,7 @@ from tests.datasets.files import canonical, captions, read_official, source, wri
 from videochat_r1.datasets.base import read_samples
 from videochat_r1.errors import DataError
 from videochat_r1.evaluation.baselines import baselines
+from videochat_r1.evaluation.tables import rows, trivial_notes
 
 # data set, task, answer: metric -> per cent, to a decimal
 PINNED = [
@@ -72,12 +73,46 @@ def test_every_task_has_a_trivial_answer_that_is_scored(tmp_path):
     assert found["video_qa"]["majority"]["accuracy"] == 100.0 and found["quality"]["majority"]["accuracy"] == 100.0
 
 
-def test_a_share_of_a_video_of_unknown_length_is_wrong_and_unparsed(tmp_path):
+def test_a_share_of_a_video_of_unknown_length_has_no_figure_and_is_told(tmp_path):
     content = captions(2)
     del content["VID00"]["duration"]
     samples = read_samples(source("charades_sta", write_json(tmp_path / "rows.json", content))).samples
-    found = baselines(samples)["temporal_grounding"]["whole_video"]
-    assert (found["n"], found["unparsed"]) == (4, 2)
+    found = baselines(samples)
+    for name in ("whole_video", "constant"):
+        expected = {"mIoU": None, "R@0.3": None, "R@0.5": None, "R@0.7": None, "n": 4, "unparsed": 2, "no_duration": 2}
+        assert found["temporal_grounding"][name] == expected
+    assert trivial_notes(found) == [
+        "Temporal grounding: no figure for the trivial answers whole video and constant (samples without duration_s: 2 of 4)."
+    ]
+
+
+def test_a_trivial_answer_that_cannot_be_given_is_never_the_best_one(tmp_path):
+    rows_ = [{key: value for key, value in row.items() if key != "duration_s"} for row in canonical(3)]
+    samples = read_samples(source("jsonl", write_json(tmp_path / "rows.json", rows_))).samples
+    found = baselines(samples, resamples=0)
+    results = {"policy": {task: {"mIoU": 10.0, "accuracy": 10.0, "n": 3} for task in ("temporal_grounding", "grounded_qa")}}
+    best = {(row.task, row.metric): row.best_trivial for row in rows(results, found)}
+    assert best["temporal_grounding", "mIoU"] is None
+    assert best["grounded_qa", "accuracy"][0] == "majority"
+
+
+class Lengths:
+    """In place of a loader: every video has ten seconds but for one that cannot be read."""
+
+    def duration_s(self, sample):
+        return sample.duration_s or (None if sample.video.endswith("VID01.mp4") else 10.0)
+
+
+def test_the_length_of_the_video_stands_in_for_one_that_is_not_stated(tmp_path):
+    content = captions(2)
+    stated = read_samples(source("charades_sta", write_json(tmp_path / "stated.json", content))).samples
+    del content["VID00"]["duration"]
+    content["VID00"]["timestamps"] = [[0.0, 5.0], [0.0, 5.0]]
+    samples = read_samples(source("charades_sta", write_json(tmp_path / "rows.json", content))).samples
+    found = baselines(samples, loader=Lengths())["temporal_grounding"]["whole_video"]
+    own = [sample for sample in samples if "VID00" in sample.video]
+    assert found["unparsed"] == 0 and baselines(own, loader=Lengths())["temporal_grounding"]["whole_video"]["mIoU"] == pytest.approx(50.0)
+    assert baselines(stated, loader=Lengths()) == baselines(stated)
 
 
 def test_no_sample_is_a_fault():

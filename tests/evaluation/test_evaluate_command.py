@@ -56,7 +56,7 @@ def place(tmp_path_factory):
     return folder
 
 
-def asked(place, *more, model="model"):
+def asked(place, *more, model="model", annotations="world/test.jsonl"):
     world = place / "world"
     words = [
         "evaluate",
@@ -65,7 +65,7 @@ def asked(place, *more, model="model"):
         "--dataset",
         "jsonl",
         "--annotations",
-        world / "test.jsonl",
+        place / annotations,
         "--videos",
         world / "videos",
     ]
@@ -167,6 +167,34 @@ def test_report_and_compare_read_what_evaluate_wrote(place, whole, tmp_path, cap
     assert "There is no" in fault(capsys, 2, "compare", whole, whole / "nowhere")
     assert "it has no scores.jsonl" in fault(capsys, 2, "compare", whole, whole.parent)
     assert "neither a run nor an evaluation" in fault(capsys, 3, "report", tmp_path)
+
+
+def with_durations(place, folder, duration_s):
+    """The annotations of the world's test split with another duration in each row; None leaves it out."""
+    rows = [json.loads(line) for line in (place / "world" / "test.jsonl").read_text().splitlines()]
+    for row in rows:
+        row.pop("duration_s")
+        row |= {} if duration_s is None else {"duration_s": duration_s}
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / "rows.jsonl"
+
+
+def test_trivial_answers_take_an_unstated_duration_from_the_video(server, place, whole, tmp_path):
+    words = asked(place, "--out", tmp_path / "out", "--no-report", annotations=with_durations(place, tmp_path, None))
+    [(code, _, err)] = server.lives(*words)
+    assert code == 0 and "duration_s" not in err, err
+    assert kept(tmp_path / "out")[2]["baselines"] == kept(whole)[2]["baselines"]
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    task = "temporal_grounding"
+    [first, *_] = [row for row in rows if row["task"] == task]
+    first["video"] = "nowhere.mp4"
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = asked(place, "--out", tmp_path / "lost", "--missing-limit", 1, annotations=tmp_path / "rows.jsonl")
+    [(code, _, err)] = server.lives(*words)
+    assert code == 0 and "no figure for the trivial answers whole video and constant (samples without duration_s: 1 of" in err, err
+    assert kept(tmp_path / "lost")[2]["baselines"][task]["whole_video"]["mIoU"] is None
+    for page in ("report.html", "report.md"):
+        assert "no figure for the trivial answers whole video and constant" in (tmp_path / "lost" / page).read_text()
 
 
 OTHERS = {

@@ -132,7 +132,7 @@ def _plain(figures: Mapping[str, Any], metric: str) -> str:
 
 
 def _trivial(table: Mapping[str, Any], task: str, metric: str) -> str:
-    known = {name: figures for name, figures in table["baselines"].get(task, {}).items() if metric in figures}
+    known = {name: figures for name, figures in table["baselines"].get(task, {}).items() if figures.get(metric) is not None}
     if not known:
         return ""
     best = max(known, key=lambda name: known[name][metric])
@@ -225,7 +225,7 @@ def _draw_panel(axis: Any, table: Mapping[str, Any], task: str, metric: str, lin
     axis.minorticks_off()
     if metric in table["base"].get(task, {}):
         axis.axhline(table["base"][task][metric], color=MODELS["base"].colour, linewidth=1.0, linestyle="--", label="base")
-    known_trivial = [figures[metric] for figures in table["baselines"].get(task, {}).values() if metric in figures]
+    known_trivial = [figures[metric] for figures in table["baselines"].get(task, {}).values() if figures.get(metric) is not None]
     if known_trivial:
         axis.axhline(max(known_trivial), color=TRIVIAL.colour, linewidth=1.0, linestyle=":", label="best trivial")
     axis.set_title(f"{task_name(task)}, {metric}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from videochat_r1.commands.display import figures_table, print_json
+from videochat_r1.commands.display import figures_table, print_json, say
 from videochat_r1.commands.options import MOST_RESAMPLES, Command, Given, option, seed_option
 from videochat_r1.commands.sources import SourceOptions
 from videochat_r1.counting import counted
@@ -23,10 +23,13 @@ class Baselines(SourceOptions):
 def run(options: Baselines, out: TextIO, fields: Given) -> int:
     from videochat_r1.datasets.base.reading import read_samples
     from videochat_r1.evaluation.baselines import baselines, constants
+    from videochat_r1.evaluation.tables import trivial_notes
 
     samples = read_samples(options.source()).samples
     train = read_samples(options.training_source(options.train)).samples if options.train else []
     found = baselines(samples, train, resamples=options.resamples, seed=options.seed)
+    for note in trivial_notes(found):
+        say(note)
     if options.json_:
         print_json(next(iter(found.values())) if len(found) == 1 else found, out)
         return 0

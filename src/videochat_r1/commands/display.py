@@ -21,7 +21,8 @@ def say(text: str) -> None:
 
 
 def figures_table(title: str, columns: Mapping[str, Mapping[str, Any]], out: TextIO) -> None:
-    """Figures side by side: a row a metric with its 95 % interval, a column for each of `columns` ({NAME: figures})."""
+    """Figures side by side: a row a metric with its 95 % interval, a column for each of `columns` ({NAME: figures}); a dash where a figure
+    could not be told, nothing where there is none of that name."""
     names = list(dict.fromkeys(key for figures in columns.values() for key in figures if not key.endswith("_ci95")))
     rows = [["", *columns]]
     for name in names:
@@ -41,9 +42,11 @@ def print_table(title: str, rows: Sequence[Sequence[str]], out: TextIO) -> None:
 
 
 def _figure(figures: Mapping[str, Any], name: str) -> str:
-    value = figures.get(name)
-    if value is None:
+    if name not in figures:
         return ""
+    value = figures[name]
+    if value is None:
+        return "–"
     if isinstance(value, int):
         return f"{value:,}"
     interval = figures.get(f"{name}_ci95")

@@ -56,6 +56,7 @@ def run(options: Evaluate, out: TextIO, fields: Given) -> int:
     from videochat_r1.evaluation.answers_file import require_different_ids
     from videochat_r1.evaluation.processes import joined
     from videochat_r1.evaluation.record import require_same_evaluation, told_if_replaced
+    from videochat_r1.evaluation.tables import trivial_notes
     from videochat_r1.judge import using
     from videochat_r1.runs import ended_by_signals
 
@@ -82,7 +83,9 @@ def run(options: Evaluate, out: TextIO, fields: Given) -> int:
             answered, loader = _answers(asked, loaded.samples, processes, digests)
         if not processes.is_first:
             return 0
-        record = _record(asked, source, loaded.samples, train, answered, digests)
+        record = _record(asked, source, loaded.samples, train, answered, digests, loader)
+        for note in trivial_notes(record.baselines):
+            say(note)
         if options.out:
             _keep(Path(options.out), asked, record, loaded.samples, loader)
         _show(options, record, out)
@@ -226,6 +229,7 @@ def _record(
     train: list[Sample],
     answered: dict[str, list[Answered]],
     digests: Mapping[str, str],
+    loader: ClipLoader,
 ) -> Record:
     from videochat_r1.evaluation.baselines import baselines
     from videochat_r1.evaluation.compare import compare, scored
@@ -242,7 +246,7 @@ def _record(
     return Record(
         answered=answered,
         results=found,
-        baselines=baselines(samples, train, resamples=options.resamples, seed=options.seed),
+        baselines=baselines(samples, train, resamples=options.resamples, seed=options.seed, loader=loader),
         options=_recorded(options),
         source={**source.model_dump(mode="json"), **absolute},
         compared=compared,

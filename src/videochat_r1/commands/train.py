@@ -157,14 +157,18 @@ def _report(
     from videochat_r1.evaluation.baselines import baselines
     from videochat_r1.evaluation.report import write_report
     from videochat_r1.evaluation.run_report import assemble_report
+    from videochat_r1.evaluation.tables import trivial_notes
 
     trained_on = [sample for samples in data for sample in samples]
     learned = f"{counted(outcome.step, 'step')} on {counted(len(trained_on), 'sample')}"
+    trivial = baselines(test, trained_on, loader=loader)
+    for note in trivial_notes(trivial):
+        say(note)
     report = assemble_report(
         title,
         test,
         answered,
-        baselines=baselines(test, trained_on),
+        baselines=trivial,
         loader=loader,
         metrics=folder.path / "metrics.jsonl",
         seconds=outcome.seconds,

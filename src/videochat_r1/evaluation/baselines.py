@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from videochat_r1.errors import DataError
 from videochat_r1.evaluation.figures import figures
+from videochat_r1.tasks._trivial import NoDuration
 from videochat_r1.tasks.base import Task
 from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.tasks.base.scoring import consulted
 from videochat_r1.types import Answer, Reading, Sample, Span
 
+if TYPE_CHECKING:
+    from videochat_r1.video.clips import ClipLoader
+
 NOT_POSSIBLE = Reading(answer=None, reason="not_possible", format_ok=False)
+NO_DURATION = Reading(answer=None, reason="no_duration", format_ok=False)
 
 
 def baselines(
-    samples: Sequence[Sample], train: Sequence[Sample] = (), *, resamples: int = 1000, seed: int = 0
+    samples: Sequence[Sample],
+    train: Sequence[Sample] = (),
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    loader: ClipLoader | None = None,
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """{TASK: {NAME: figures}}: every task's trivial answers on its samples, fitted on the training samples of the same task.
 
-    Answers are scored as they are, not as a text: no rounding. One that cannot be given (a share of a video without a stated duration)
-    counts as wrong and as unparsed. Raises DataError where there is no sample, and as `figures` does."""
+    Answers are scored as they are, not as a text: no rounding. loader: tells the length of videos whose annotation does not; the stated one
+    goes first. Raises DataError where there is no sample, and as `figures` and `task_baselines` do."""
     if not samples:
         raise DataError("There is no sample to score.", "Check the annotation file with `videochat-r1 data check`.")
+    if loader is not None:
+        samples, train = ([replace(one, duration_s=loader.duration_s(one)) for one in part] for part in (samples, train))
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for name in dict.fromkeys(sample.task for sample in samples):
         task = load_task(name)
@@ -36,12 +49,22 @@ def baselines(
 def task_baselines(
     task: Task, samples: Sequence[Sample], train: Sequence[Sample] = (), *, resamples: int = 1000, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
-    """{NAME: figures} of one task. Raises as `figures` does."""
+    """{NAME: figures} of one task. Raises as `figures` does.
+
+    An answer that cannot be given for some sample, such as a share of a video of unknown length, is not a wrong one: all its metrics are
+    None then, "unparsed" counts such samples, and "no_duration" those of them that lack a duration."""
     found = {}
     for name, fit in task.trivial.items():
         answer = fit(train)
-        readings = consulted([(_reading(answer, sample), sample) for sample in samples], precision=True)
-        found[name] = figures(task, samples, readings, resamples=resamples, seed=seed)
+        given = [_reading(answer, sample) for sample in samples]
+        readings = consulted(list(zip(given, samples, strict=True)), precision=True)
+        if all(reading.answer is not None for reading in given):
+            found[name] = figures(task, samples, readings, resamples=resamples, seed=seed)
+            continue
+        names = figures(task, samples, readings, resamples=0)
+        found[name] = {metric: value if isinstance(value, int) else None for metric, value in names.items()}
+        if lacking := sum(reading is NO_DURATION for reading in given):
+            found[name]["no_duration"] = lacking
     return found
 
 
@@ -59,5 +82,7 @@ def constants(samples: Sequence[Sample], train: Sequence[Sample] = ()) -> dict[s
 def _reading(answer: Callable[[Sample], Answer], sample: Sample) -> Reading:
     try:
         return Reading(answer=answer(sample), reason="", format_ok=True)
+    except NoDuration:
+        return NO_DURATION
     except ValueError:
         return NOT_POSSIBLE

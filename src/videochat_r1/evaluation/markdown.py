@@ -27,6 +27,7 @@ from videochat_r1.evaluation.tables import (
     samples_text,
     seconds_text,
     sizes_text,
+    trivial_notes,
 )
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def render_markdown(report: Report, metrics: Sequence[Mapping[str, float]], figu
             "Percentages with 95 % intervals. The best trivial answer never looks at the video; † marks a figure that is not above it. "
             "An unreadable answer counts as wrong."
         )
+        parts += [escaped(note, 1000) for note in trivial_notes(report.payload.get("baselines", {}))]
     parts += ["## Notes", *(escaped(note, 4000) for note in report.notes)] if report.notes else []
     parts += _examples(report.examples, figures)
     if "rewards" in figures or "training" in figures:

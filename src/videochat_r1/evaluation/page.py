@@ -38,6 +38,7 @@ from videochat_r1.evaluation.tables import (
     seconds_text,
     sized_levels,
     sizes_text,
+    trivial_notes,
     verdict,
 )
 
@@ -51,7 +52,7 @@ def render_page(report: Report, metrics: Sequence[Mapping[str, float]]) -> str:
     table = rows(results, report.payload.get("baselines", {}))
     models = models_of(results)
     sections = [
-        ("results", "Results", _results(table, results)),
+        ("results", "Results", _results(table, results, trivial_notes(report.payload.get("baselines", {})))),
         ("notes", "Notes", _notes(report.notes)),
         ("examples", "Examples", _examples(report, models)),
         ("training", "Training", _training(metrics)),
@@ -107,7 +108,7 @@ def _style() -> str:
     return f":root{{{variables}}}\n{_resource('page.css')}\n{rules}"
 
 
-def _results(table: Sequence[Row], results: Mapping[str, Any]) -> Markup | None:
+def _results(table: Sequence[Row], results: Mapping[str, Any], notes: Sequence[str]) -> Markup | None:
     if not table:
         return None
     about = (
@@ -121,7 +122,8 @@ def _results(table: Sequence[Row], results: Mapping[str, Any]) -> Markup | None:
         _metrics(table),
         element("div", [_table(of_task, results) for of_task in by_task(list(table))], class_="tables"),
     )
-    return join([element("p", about, class_="about"), element("div", tiles, class_="grid"), element("div", details, class_="card")])
+    said = [element("p", note, class_="about") for note in (about, *notes)]
+    return join([*said, element("div", tiles, class_="grid"), element("div", details, class_="card")])
 
 
 def _metrics(table: Sequence[Row]) -> Markup | None:

@@ -216,7 +216,7 @@ def rebuilt_run(folder: Path) -> Report:
         str(about["title"]),
         test,
         {model: answered[model] for model in ("base", "sft", "rft") if model in answered},
-        baselines=baselines(test, train),
+        baselines=baselines(test, train, loader=loader),
         loader=None if loader is None else larger(loader),
         metrics=folder / "metrics.jsonl",
         seconds=old.get("seconds") or 0.0,

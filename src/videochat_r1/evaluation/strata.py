@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from videochat_r1.errors import VideoError
 from videochat_r1.evaluation.legend import HEADLINES, in_order
 from videochat_r1.evaluation.tables import Cell, Row
 from videochat_r1.rewards.boxes import box_ious
@@ -52,7 +51,7 @@ def strata(answered: Mapping[str, Sequence[Answered]], loader: ClipLoader | None
         readings = {model: [own[place].reading for place in places] for model, own in answered.items()}
         metric = next((one for one in HEADLINES.get(name, ()) if one in task.metrics), next(iter(task.metrics), ""))
         of_task: dict[str, Any] = {"metric": metric}
-        lengths = {"by_video": lambda sample: _video_s(sample, loader), "by_event": _event_s}
+        lengths = {"by_video": loader.duration_s if loader else lambda sample: sample.duration_s, "by_event": _event_s}
         for kind, length in lengths.items():
             parts = _parts(task, metric, samples, readings, length, resamples)
             if len(parts) > 1:
@@ -116,15 +115,6 @@ def _parts(
                 models[model] = [got[metric], *got.get(f"{metric}_ci95", (None, None))]
         found.append({"label": label, "n": len(places), "models": models})
     return found
-
-
-def _video_s(sample: Sample, loader: ClipLoader | None) -> float | None:
-    if sample.duration_s is not None or loader is None:
-        return sample.duration_s
-    try:
-        return loader.info(sample.video).duration_s
-    except VideoError:
-        return None
 
 
 def _event_s(sample: Sample) -> float | None:

@@ -172,6 +172,22 @@ def rows(results: Mapping[str, Any], baselines: Mapping[str, Any]) -> list[Row]:
     return table
 
 
+def trivial_notes(baselines: Mapping[str, Any]) -> list[str]:
+    """A sentence for every task about those trivial answers that could not be given for each sample, and so have no figure."""
+    said = []
+    for task, by_name in baselines.items():
+        lacking: dict[str, list[str]] = {}
+        for name, figures in by_name.items():
+            if not any(value is None for value in figures.values()):
+                continue
+            of_these, count = ("without duration_s", "no_duration") if "no_duration" in figures else ("it cannot be given for", "unparsed")
+            why = f"samples {of_these}: {_count_text(figures, count)}"
+            lacking.setdefault(why, []).append(one_line(name, 40).replace("_", " "))
+        for why, names in lacking.items():
+            said.append(f"{task_name(task)}: no figure for the trivial answer{'s' * (len(names) > 1)} {_listing(names)} ({why}).")
+    return said
+
+
 def headline_rows(table: list[Row]) -> list[Row]:
     """The figures that each task is judged by; where none of them was reported, the task's first."""
     chosen = []

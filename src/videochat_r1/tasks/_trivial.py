@@ -14,20 +14,24 @@ GRID: tuple[Span, ...] = tuple((start / 20, end / 20) for start in range(20) for
 """Spans as fractions of the duration, in steps of 0.05."""
 
 
+class NoDuration(ValueError):
+    """A share of a video was asked for whose length is not known."""
+
+
 def duration_s(sample: Sample) -> float:
-    """The annotated duration. Raises ValueError on a sample that has none."""
+    """The annotated duration. Raises NoDuration on a sample that has none."""
     if sample.duration_s is None or not sample.duration_s > 0:
-        raise ValueError(f"Sample {sample.id} has no duration: a span that is a share of the video cannot be given.")
+        raise NoDuration(f"Sample {sample.id} has no duration: a span that is a share of the video cannot be given.")
     return sample.duration_s
 
 
 def whole_video(training: Sequence[Sample]) -> Callable[[Sample], Answer]:
-    """One span: all of it. The answer raises ValueError as duration_s."""
+    """One span: all of it. The answer raises NoDuration as duration_s."""
     return lambda sample: Answer(spans=((0.0, duration_s(sample)),))
 
 
 def share_of(sample: Sample, fractions: Span) -> Span:
-    """That share of the sample's video, in seconds. Raises ValueError as duration_s."""
+    """That share of the sample's video, in seconds. Raises NoDuration as duration_s."""
     return fractions[0] * duration_s(sample), fractions[1] * duration_s(sample)
 
 

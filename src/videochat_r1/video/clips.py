@@ -106,6 +106,17 @@ class ClipLoader:
             raise VideoError(known.reason, known.what, known.mend)
         return known
 
+    def duration_s(self, sample: Sample) -> float | None:
+        """The length of what the sample is about: as annotated, else that of its video or window; None where neither is known."""
+        if sample.duration_s is not None:
+            return sample.duration_s
+        try:
+            whole_s = self._info_of(sample).duration_s
+        except VideoError:
+            return None
+        start_s, end_s = window_of(sample) or (0.0, whole_s)
+        return max(0.0, min(end_s, whole_s) - start_s)
+
     def plan(self, task: Task, sample: Sample) -> FramePlan:
         """The frames that the sample's task needs; nothing is decoded but what a probe looks at. Raises VideoError."""
         return self._plan(self._info_of(sample), task, sample)
