@@ -187,17 +187,19 @@ def test_sft_on_the_same_samples(world, model, tmp_path, capsys):
     assert set(json.loads((tmp_path / "run" / "report.json").read_text())["results"]) == {"base", "sft"}
 
 
-def test_the_report_of_a_run_takes_an_unstated_duration_from_the_video(trained, world, model, tmp_path, capsys):
-    rows = [json.loads(line) for line in (world / "test.jsonl").read_text().splitlines()]
-    for row in rows:
-        del row["duration_s"]
-    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+def test_a_run_takes_an_unstated_duration_from_the_video_and_tells_a_wrong_one_from_a_broken_video(trained, world, model, tmp_path, capsys):
     recipe = tiny_recipe(tmp_path, world, model, method='"sft"')
-    recipe.write_text(recipe.read_text().replace(str(world / "test.jsonl"), str(tmp_path / "test.jsonl")))
+    for split, said in (("train", {"duration_s": 80.0}), ("test", {})):
+        rows = [json.loads(line) for line in (world / f"{split}.jsonl").read_text().splitlines()]
+        rows = [{name: value for name, value in row.items() if name != "duration_s"} | said for row in rows]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        recipe.write_text(recipe.read_text().replace(str(world / f"{split}.jsonl"), str(tmp_path / f"{split}.jsonl")))
     code, _, err = ran(capsys, "train", recipe, "--train.steps", 1, "--out", tmp_path / "run")
-    assert code == 0 and "duration_s" not in err, err
+    assert code == 0 and "without duration_s" not in err and "could not be used" not in err, err
     stated, found = (json.loads((run / "report.json").read_text())["baselines"] for run in (trained[1], tmp_path / "run"))
-    assert found == stated
+    assert found["temporal_grounding"]["whole_video"] == stated["temporal_grounding"]["whole_video"]
+    [told] = [line for line in err.splitlines() if line.startswith("Videos that were used, though not as stated: duration_mismatch x ")]
+    assert told.endswith(f"; listed in {tmp_path / 'run' / 'quarantine.jsonl'}.")
 
 
 def test_without_a_test_set_a_run_only_trains(world, model, tmp_path, capsys, monkeypatch):

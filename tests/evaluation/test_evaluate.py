@@ -88,6 +88,15 @@ def test_all_questions_about_a_broken_video_are_wrong_and_listed(policy):
     assert sum(one.rewards["format"] for one in found if one.sample.video == "broken") == 0.0
 
 
+@pytest.mark.parametrize(
+    "videos, told", [(("broken", "broken/2"), [0]), (("broken", "a"), [0, 6])], ids=["no video can be used", "one video can be used"]
+)
+def test_where_no_video_can_be_used_no_answer_is_counted(policy, videos, told):
+    counts = []
+    answer(policy, NativeEngine(policy), loader_of(policy), asked(*videos), VIDEO_FIRST, SAMPLING, on_answered=counts.append)
+    assert sorted(set(counts)) == told
+
+
 def test_units_keep_a_clips_questions_together_and_do_not_depend_on_anything_else():
     boxes = Answer(boxes=((0.1, 0.1, 0.2, 0.2),) * 2, times_s=(0.0, 1.0))
     other = dataclasses.replace(tiny_sample("a/track", task="tracking", truth=boxes), video="a")

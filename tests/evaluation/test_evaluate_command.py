@@ -197,6 +197,35 @@ def test_trivial_answers_take_an_unstated_duration_from_the_video(server, place,
         assert "no figure for the trivial answers whole video and constant" in (tmp_path / "lost" / page).read_text()
 
 
+def test_videos_at_fault_are_told_and_listed_each_time(server, place, tmp_path):
+    annotations = with_durations(place, tmp_path, 8.0)
+    rows = [json.loads(line) for line in annotations.read_text().splitlines()]
+    wrong = next(row for row, before in zip(rows[1:], rows, strict=False) if row["video"] == before["video"])  # not its clip's first
+    wrong["duration_s"] = 80.0
+    broken = next(row["video"] for row in rows if row["video"] != wrong["video"])
+    annotations.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shutil.copytree(place / "world" / "videos", tmp_path / "videos")
+    (tmp_path / "videos" / broken).write_bytes(b"no film")
+    words = asked(place, "--out", tmp_path / "out", annotations=annotations)
+    words[words.index("--videos") + 1] = tmp_path / "videos"
+    listed = tmp_path / "out" / "quarantine.jsonl"
+    lost = [row["id"] for row in rows if row["video"] == broken]
+    for _ in range(2):  # the second time every answer is there already
+        [(code, _, err)] = server.lives(*words)
+        assert code == 0, err
+        assert f"{wrong['id']}: {tmp_path / 'videos' / wrong['video']} is 8.0 s long, its annotation says 80.0 s." in err
+        assert all(f"{name}: {tmp_path / 'videos' / broken}" in err for name in lost[:5])
+        assert f"Videos that could not be used: not_a_video x {len(lost)}; listed in {listed}." in err
+        assert f"Videos that were used, though not as stated: duration_mismatch x 1; listed in {listed}." in err
+        said = {(row["sample"], row["reason"], row["kept"]) for row in map(json.loads, listed.read_text().splitlines())}
+        assert said == {(wrong["id"], "duration_mismatch", True), *((name, "not_a_video", False) for name in lost)}
+        results = kept(tmp_path / "out")[2]["results"]
+        assert {task: own["duration_mismatch"] for task, own in results.items() if "duration_mismatch" in own} == {wrong["task"]: 1}
+        assert "videos of another length than stated" in (tmp_path / "out" / "report.md").read_text()
+    [(code, _, err)] = server.lives(*asked(place, "--out", tmp_path / "out", "--no-report"))
+    assert code == 0 and not listed.exists() and "Videos that" not in err
+
+
 OTHERS = {
     "another model": (("--policy", "other"), "policy: "),
     "asked otherwise": (("--rollout.max-tokens", 5), "rollout.max_tokens: 6 -> 5"),

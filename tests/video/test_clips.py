@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,16 @@ def test_an_annotation_of_another_length_is_counted_and_the_clip_used(films):
         assert isinstance(loader.load(task(), sample_of(films[1], name, duration_s)), Clip)
     assert loader.counters["duration_mismatch"] == 1
     assert [(fault.sample_id, fault.kept) for fault in loader.quarantine.faults] == [("wrong", True)]
+    assert loader.quarantine.used == loader.quarantine.faults and not loader.quarantine.left_out
+    loader.quarantine.add(sample_of(films[1], "wrong", 8.0), "unreadable", "It breaks off.")
+    assert not loader.quarantine.used and [fault.reason for fault in loader.quarantine.left_out] == ["unreadable"]
+
+
+def test_the_length_of_a_sample_is_the_stated_one_else_its_videos_or_its_parts(films, tmp_path):
+    loader = loader_with()
+    part = replace(sample_of(films[1]), meta={"window_s": [1.0, 9.0]})
+    samples = (sample_of(films[1], "a", 8.0), sample_of(films[1]), part, sample_of(tmp_path / "absent.mp4"))
+    assert [loader.duration_s(sample) for sample in samples] == [8.0, pytest.approx(3.0), pytest.approx(2.0), None]
 
 
 def test_seconds_past_the_end_are_the_samples_fault_and_not_the_files(films):

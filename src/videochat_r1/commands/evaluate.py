@@ -14,7 +14,7 @@ from videochat_r1.commands.folders import require_room_for_evaluation
 from videochat_r1.commands.judging import JUDGE, judge_of, told
 from videochat_r1.commands.options import MOST_RESAMPLES, Command, Given, option, seed_option
 from videochat_r1.commands.policies import Greedy, PolicyOptions
-from videochat_r1.commands.soundness import defects_line
+from videochat_r1.commands.soundness import defects_line, videos_lines
 from videochat_r1.commands.sources import SourceOptions, none_usable
 from videochat_r1.counting import counted
 from videochat_r1.errors import Interrupted
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from videochat_r1.policy.model import Policy
     from videochat_r1.rollout.base import Engine
     from videochat_r1.types import Sample
-    from videochat_r1.video.clips import ClipLoader
+    from videochat_r1.video.clips import ClipLoader, Quarantine
 
 
 class Evaluate(SourceOptions, PolicyOptions):
@@ -56,7 +56,6 @@ def run(options: Evaluate, out: TextIO, fields: Given) -> int:
     from videochat_r1.evaluation.answers_file import require_different_ids
     from videochat_r1.evaluation.processes import joined
     from videochat_r1.evaluation.record import require_same_evaluation, told_if_replaced
-    from videochat_r1.evaluation.tables import trivial_notes
     from videochat_r1.judge import using
     from videochat_r1.runs import ended_by_signals
 
@@ -84,10 +83,9 @@ def run(options: Evaluate, out: TextIO, fields: Given) -> int:
         if not processes.is_first:
             return 0
         record = _record(asked, source, loaded.samples, train, answered, digests, loader)
-        for note in trivial_notes(record.baselines):
-            say(note)
         if options.out:
             _keep(Path(options.out), asked, record, loaded.samples, loader)
+        _tell(options, record, loader.quarantine)
         _show(options, record, out)
         return told(judge, record.results["policy"])
 
@@ -127,17 +125,17 @@ def _digests(options: Evaluate) -> dict[str, str]:
 def _answers(
     options: Evaluate, samples: list[Sample], processes: Processes, digests: Mapping[str, str]
 ) -> tuple[dict[str, list[Answered]], ClipLoader]:
-    """What each model answered, the base first; and what loads their clips."""
+    """What each model answered, the base first; and what loads their clips, on the first process with what is wrong with them."""
+    from videochat_r1.evaluation.evaluate import list_faults
+
     answered = {}
     for model, path in (("base", options.base), ("policy", options.policy)):
         if path:
             answered[model], loader = _answers_of(model, path, options, samples, processes, digests)
     if all(one.reading.reason.startswith("video:") for one in answered["policy"]):
         raise none_usable(samples, [one.reading.reason.removeprefix("video:") for one in answered["policy"]])
-    for fault in loader.quarantine.faults[:5]:
-        say(f"{fault.sample_id}: {fault.what}")
-    if len(loader.quarantine.faults) > 5:
-        say(f"... and {len(loader.quarantine.faults) - 5:,} more: {loader.quarantine.counts()}")
+    if processes.is_first:
+        list_faults(answered["policy"], loader)
     return answered, loader
 
 
@@ -237,7 +235,9 @@ def _record(
     from videochat_r1.evaluation.published import published
     from videochat_r1.evaluation.record import Record
 
-    found = {model: results(own, resamples=options.resamples, seed=options.seed) for model, own in answered.items()}
+    found = {
+        model: results(own, resamples=options.resamples, seed=options.seed, quarantine=loader.quarantine) for model, own in answered.items()
+    }
     compared: dict[str, Any] = {}
     if "base" in answered:
         worth = {model: scored(samples, [one.reading for one in own]) for model, own in answered.items()}
@@ -256,10 +256,16 @@ def _record(
 
 
 def _keep(folder: Path, options: Evaluate, record: Record, samples: list[Sample], loader: ClipLoader) -> None:
-    from videochat_r1.evaluation.record import write_record
+    from videochat_r1.evaluation.answers_file import write_jsonl
+    from videochat_r1.evaluation.record import QUARANTINE, write_record
 
     write_record(folder, record)
     names = ["predictions.jsonl", "scores.jsonl", "figures.json"]
+    if rows := loader.quarantine.rows():
+        write_jsonl(folder / QUARANTINE, rows)
+        names.append(QUARANTINE)
+    else:
+        (folder / QUARANTINE).unlink(missing_ok=True)
     if options.log_samples:
         from videochat_r1.evaluation.lmms_eval.export import write_logs
 
@@ -274,6 +280,18 @@ def _keep(folder: Path, options: Evaluate, record: Record, samples: list[Sample]
         write_report(folder, evaluation_report(record, samples, loader))
         names += ["report.html", "report.md"]
     say(f"Written to {folder}: {', '.join(names)}.")
+
+
+def _tell(options: Evaluate, record: Record, quarantine: Quarantine) -> None:
+    """What to know beside the figures: videos at fault, the first few in words, and trivial answers without a figure."""
+    from videochat_r1.evaluation.record import QUARANTINE
+    from videochat_r1.evaluation.tables import trivial_notes
+
+    for faults in (quarantine.left_out, quarantine.used):
+        for fault in faults[:5]:
+            say(f"{fault.sample_id}: {fault.what}")
+    for line in (*videos_lines(quarantine, Path(options.out) / QUARANTINE if options.out else None), *trivial_notes(record.baselines)):
+        say(line)
 
 
 def _show(options: Evaluate, record: Record, out: TextIO) -> None:

@@ -12,7 +12,7 @@ MODEL = re.compile(r"(?:adapter_)?config\.json|.*\.safetensors")
 ANSWERS = re.compile(r"answers(?:\.\d+)?\.jsonl")
 ANSWERS_BEGIN = b'{"key":"'
 LISTS = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
-PAGES = re.compile(r"report\.json|results_.*\.json|samples_.*\.jsonl")
+PAGES = re.compile(r"report\.json|quarantine\.jsonl|results_.*\.json|samples_.*\.jsonl")
 """Lists that an evaluation makes anew each time; its predictions, scores and figures may be all that somebody has."""
 
 

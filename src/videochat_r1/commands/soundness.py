@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videochat_r1.commands.display import say
@@ -12,6 +13,7 @@ from videochat_r1.counting import counted
 if TYPE_CHECKING:
     from videochat_r1.datasets.base.defects import DefectReport
     from videochat_r1.types import Sample
+    from videochat_r1.video.clips import Quarantine
 
 
 def defects_line(report: DefectReport) -> str:
@@ -20,6 +22,20 @@ def defects_line(report: DefectReport) -> str:
     if report.missing:
         parts.append(f"video_missing x {len(report.missing):,} ({counted(report.missing_rows, 'row')} {report.missing_fate})")
     return f"{report.file}: {report.samples:,} of {counted(report.rows, 'row')} used; {', '.join(parts)}" if parts else ""
+
+
+def videos_lines(quarantine: Quarantine, listed: Path | None = None) -> list[str]:
+    """How many samples' videos could not be used, and how many were used though something is odd about them, by reason; nothing where all
+    is well. listed: the file that has a row for each."""
+    from videochat_r1.video.clips import by_reason
+
+    kinds = {"Videos that could not be used": quarantine.left_out, "Videos that were used, though not as stated": quarantine.used}
+    where = f"; listed in {listed}" if listed else ""
+    return [
+        f"{what}: {', '.join(f'{reason} x {count:,}' for reason, count in by_reason(faults).items())}{where}."
+        for what, faults in kinds.items()
+        if faults
+    ]
 
 
 def require_sound_test(recipe: Recipe, data: Sequence[Sequence[Sample]], test: Sequence[Sample]) -> None:

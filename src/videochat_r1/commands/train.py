@@ -11,7 +11,7 @@ from videochat_r1.commands.folders import is_run, require_room_for_run
 from videochat_r1.commands.options import Command, Given, Options, argument, option
 from videochat_r1.commands.quiet import quiet_libraries
 from videochat_r1.commands.resuming import inputs, require_same_content, require_same_recipe
-from videochat_r1.commands.soundness import defects_line, require_sound_test
+from videochat_r1.commands.soundness import defects_line, require_sound_test, videos_lines
 from videochat_r1.config import Recipe, read_recipe, recipe_toml
 from videochat_r1.counting import counted
 from videochat_r1.errors import Interrupted, UsageError
@@ -81,6 +81,7 @@ def run(options: Train, out: TextIO, fields: Given) -> int:
 
 def _train(recipe: Recipe, folder: RunFolder, title: str, recipe_file: str, *, anyway: bool) -> tuple[Report | None, int]:
     """All of a run, in its folder. Gives the report where there is something to compare, and how many completions could not be scored."""
+    from videochat_r1.evaluation.evaluate import list_faults
     from videochat_r1.grpo.inputs import keep_inputs
     from videochat_r1.grpo.log import write_whole
 
@@ -98,11 +99,13 @@ def _train(recipe: Recipe, folder: RunFolder, title: str, recipe_file: str, *, a
     answered: dict[str, list[Answered]] = {}
     if test:
         answered["base"] = _base_answers(recipe, folder, policy, engine, loader, test, again=resumed.is_changed)
+        list_faults(answered["base"], loader)
     outcome = run_steps(recipe, folder, policy, engine, loader, data, anyway, moved=resumed.moved)
     say(f"Trained {counted(outcome.step, 'step')} ({outcome.reason}); the policy is in {folder.path / 'policy'}.")
     if loader.quarantine.faults:
         loader.quarantine.write(str(folder.path / "quarantine.jsonl"))
-        say(f"Videos that could not be used: {_counted(loader.quarantine.counts())}; listed in {folder.path / 'quarantine.jsonl'}.")
+        for line in videos_lines(loader.quarantine, folder.path / "quarantine.jsonl"):
+            say(line)
     if not test:
         return None, outcome.unscorable
     tuned = "sft" if recipe.train.method == "sft" else "rft"
@@ -196,10 +199,6 @@ def _show(report: Report | None, path: Path, unscorable: int, out: TextIO) -> No
 
     Output(file=out).print(console_table(report))
     out.write(f"{path / 'report.html'}  {path / 'report.md'}  {path / 'report.json'}\nThe policy: {path / 'policy'}{lost}\n")
-
-
-def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{reason} x {count:,}" for reason, count in counts.items())
 
 
 COMMAND = Command(Train, run, recipe=True)

@@ -8,6 +8,7 @@ What one unit's samples are answered with comes from an `Answerer`: `OnePass` be
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -27,7 +28,7 @@ from videochat_r1.tasks.base import Asking, Task
 from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.tasks.base.scoring import consulted, earned
 from videochat_r1.types import Clip, Prompt, Reading, Sample
-from videochat_r1.video.clips import ClipLoader, picture_fps_of, prefetch
+from videochat_r1.video.clips import DURATION_MISMATCH, ClipLoader, Quarantine, picture_fps_of, prefetch
 from videochat_r1.video.sampling import window_of
 
 COSTS = ("looks", "prompt_tokens", "video_tokens")
@@ -146,8 +147,8 @@ def answer(
     cache: AnswerCache | None = None,
     processes: Processes = ALONE,
 ) -> list[Answered]:
-    """One answer a sample, in the order given, on every process. on_answered: called with the number of samples that this process has
-    answers for, after each unit; with those of the cache first.
+    """One answer a sample, in the order given, on every process. on_answered: called with the number of samples that this process is done
+    with, after each unit, with those of the cache first; with 0 alone as long as no video could be used, as nothing is answered then.
 
     answerer: where answers come from; None asks once. cache: answers that are there already, and where new ones are kept.
     Raises VideoError where the loader's configuration says to stop at a video that cannot be used, and DataError for a prompt that is too
@@ -165,13 +166,15 @@ def answer(
             replies |= {index: _reply(row) for index, row in kept.items()}
         else:
             left.append(unit)
+    answers_any = any(not reply.fault for reply in replies.values())
     if on_answered is not None:
-        on_answered(len(replies))
+        on_answered(len(replies) if answers_any else 0)
     for found in _answered_units(ask, loader, samples, left, tasks):
         if cache is not None:
             cache.keep({"key": keys[index], "id": samples[index].id, **asdict(reply)} for index, reply in found.items())
         replies |= found
-        if on_answered is not None:
+        answers_any = answers_any or any(not reply.fault for reply in found.values())
+        if on_answered is not None and answers_any:
             on_answered(len(replies))
     shared = processes.gathered([[index, asdict(reply)] for index, reply in replies.items()])
     whole = {index: Reply(**reply) for rows in shared for index, reply in rows}
@@ -275,10 +278,33 @@ def _earned(task: Task, sample: Sample, reading: Reading, asking: Asking) -> dic
         raise DataError(f"Sample {sample.id} cannot be scored: {error}", "`videochat-r1 data check` lists every such row.") from error
 
 
-def results(answered: Sequence[Answered], *, resamples: int = 1000, seed: int = 0) -> dict[str, dict[str, Any]]:
+def list_faults(answered: Sequence[Answered], loader: ClipLoader) -> None:
+    """Bring the loader's list of what is wrong with videos up to all that were answered: by an earlier start, by another process, or with
+    the clip that another sample's question was about."""
+    listed = {fault.sample_id for fault in loader.quarantine.left_out}
+    for one in answered:
+        sample, reason = one.sample, one.reading.reason
+        if sample.id in listed:
+            continue
+        with contextlib.suppress(VideoError):
+            if not reason.startswith("video:"):
+                loader.note(sample)
+                continue
+            loader.load(load_task(sample.task), sample)  # it says anew what is wrong
+            what = f"{sample.video} could not be used when the sample was answered."
+            loader.quarantine.add(sample, reason.removeprefix("video:"), what)
+
+
+def results(
+    answered: Sequence[Answered], *, resamples: int = 1000, seed: int = 0, quarantine: Quarantine | None = None
+) -> dict[str, dict[str, Any]]:
     """{TASK: figures}, each with the share of texts in the asked form, the mean length in tokens, the seconds an answer took where they
-    are known, and the videos that could not be used."""
+    are known, and the videos that could not be used.
+
+    quarantine: as `list_faults` leaves it; those of its samples whose video is of another length than stated are counted where there are
+    any."""
     found = {}
+    mismatched = {fault.sample_id for fault in quarantine.used if fault.reason == DURATION_MISMATCH} if quarantine else set()
     by_id = {id(one.sample): one for one in answered}
     for name, (samples, readings) in by_task_of([one.sample for one in answered], [one.reading for one in answered]).items():
         own = [by_id[id(sample)] for sample in samples]
@@ -292,6 +318,8 @@ def results(answered: Sequence[Answered], *, resamples: int = 1000, seed: int = 
         if timed:
             found[name]["seconds"] = sum(timed) / len(timed)
         found[name]["unreadable_videos"] = sum(one.reading.reason.startswith("video:") for one in own)
+        if count := sum(sample.id in mismatched for sample in samples):
+            found[name][DURATION_MISMATCH] = count
     return found
 
 

@@ -2,6 +2,7 @@
 
 predictions.jsonl  what the policy wrote            scores.jsonl  what each answer is worth, metric by metric
 figures.json       figures, options, versions       answers*.jsonl  the cache that an interrupted run goes on from
+quarantine.jsonl   videos at fault, a row a sample and reason; not there where there is none
 base/              the same of the base model, where one was asked for"""
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from videochat_r1.types import Sample
 
 FIGURES = "figures.json"
+QUARANTINE = "quarantine.jsonl"
 OWN = ("policy", "dtype", "judge", "seed", "subtitles", "subtitle_lines")
 """Options beside the sections that make another evaluation of it; the samples are held to each other one by one."""
 

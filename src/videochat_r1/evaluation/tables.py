@@ -96,6 +96,8 @@ COSTS = {
     "seconds": "seconds, of an answer",
 }
 """Figures that are no percentages: what an answer takes."""
+VIDEO_COUNTS = {"unreadable_videos": "unreadable videos", "duration_mismatch": "videos of another length than stated"}
+"""Figures that count samples by what their videos are like."""
 METRICS = {
     "mIoU": "mean overlap (intersection over union) of the answered seconds with the true ones; of grounded QA the first span's",
     "mIoU_union": "the same, all spans of an answer taken as one set",
@@ -119,7 +121,7 @@ METRICS = {
 
 def metrics_of(figures: Mapping[str, Any]) -> list[str]:
     """Names of the metrics among a task's figures, as they stand: percentages alone."""
-    others = ("n", "unparsed", "unreadable_videos", *COSTS)
+    others = ("n", "unparsed", *VIDEO_COUNTS, *COSTS)
     return [name for name in figures if name not in others and not name.endswith("_ci95")]
 
 
@@ -137,8 +139,9 @@ def cost_rows(results: Mapping[str, Any], task: str, models: Iterable[str]) -> l
         for name, words in COSTS.items()
         if any(_number(figures.get(name)) is not None for figures in of_model)
     ]
-    if any(_number(figures.get("unreadable_videos")) is not None for figures in of_model):
-        found.append(("unreadable videos", [_count_text(figures, "unreadable_videos") for figures in of_model]))
+    for name, words in VIDEO_COUNTS.items():
+        if any(_number(figures.get(name)) is not None for figures in of_model):
+            found.append((words, [_count_text(figures, name) for figures in of_model]))
     return [*found, ("unreadable answers", [_count_text(figures, "unparsed") for figures in of_model])]
 
 

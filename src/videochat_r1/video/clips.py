@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from videochat_r1.background import helpers_begin
 from videochat_r1.errors import VideoError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Item = tuple["Task", Sample]
 PROBES_KEPT = 2**16
+DURATION_MISMATCH = "duration_mismatch"
+"""Why a sample is listed and used all the same: its video is of another length than its annotation says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,16 +60,38 @@ class Quarantine:
         with self._lock:
             return tuple(self._faults.values())
 
+    @property
+    def left_out(self) -> tuple[Fault, ...]:
+        """Of the samples that could not be used."""
+        return tuple(fault for fault in self.faults if not fault.kept)
+
+    @property
+    def used(self) -> tuple[Fault, ...]:
+        """What is odd about samples that were used all the same."""
+        lost = {fault.sample_id for fault in self.left_out}
+        return tuple(fault for fault in self.faults if fault.kept and fault.sample_id not in lost)
+
     def counts(self) -> dict[str, int]:
         """Samples by reason, kept ones included, the most frequent first."""
-        return dict(Counter(fault.reason for fault in self.faults).most_common())
+        return by_reason(self.faults)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a fault: sample, path, reason, what, kept."""
+        return [
+            {"sample": fault.sample_id, "path": fault.path, "reason": fault.reason, "what": fault.what, "kept": fault.kept}
+            for fault in self.faults
+        ]
 
     def write(self, path: str) -> None:
-        """One JSON row a fault: sample, path, reason, what, kept."""
+        """The rows as JSON, one a line."""
         with open(path, "w", encoding="utf-8") as file:
-            for fault in self.faults:
-                row = {"sample": fault.sample_id, "path": fault.path, "reason": fault.reason, "what": fault.what, "kept": fault.kept}
+            for row in self.rows():
                 file.write(json.dumps(row, ensure_ascii=True) + "\n")
+
+
+def by_reason(faults: Iterable[Fault]) -> dict[str, int]:
+    """How many there are of each reason, the most frequent first."""
+    return dict(Counter(fault.reason for fault in faults).most_common())
 
 
 class ClipLoader:
@@ -132,7 +156,7 @@ class ClipLoader:
         try:
             info = self._info_of(sample)
             plan = self._plan(info, task, sample)
-            self._note(sample, info)
+            self.note(sample, info)
             with self._lock:
                 self.counters["decodes"] += 1
             return decode(info, plan, threads=self.config.decoder_threads, keep_truncated=self.config.on_truncated == "keep")
@@ -142,8 +166,9 @@ class ClipLoader:
             self.quarantine.add(sample, error.reason, error.what)
             raise
 
-    def _note(self, sample: Sample, info: VideoInfo) -> None:
-        """Lists what is odd and used all the same."""
+    def note(self, sample: Sample, info: VideoInfo | None = None) -> None:
+        """Lists what is odd about a sample's video and used all the same. info: what is known of it. Raises VideoError without that."""
+        info = info or self._info_of(sample)
         if info.truncated and self.config.on_truncated == "keep":
             with self._lock:
                 self.counters["truncated_kept"] += 1
@@ -151,9 +176,9 @@ class ClipLoader:
         stated_s = None if window_of(sample) else sample.duration_s  # that of a window is its own
         if stated_s is not None and abs(stated_s - info.duration_s) > max(0.5, 0.1 * info.duration_s):
             with self._lock:
-                self.counters["duration_mismatch"] += 1
+                self.counters[DURATION_MISMATCH] += 1
             what = f"{info.path} is {info.duration_s:.1f} s long, its annotation says {stated_s:.1f} s."
-            self.quarantine.add(sample, "duration_mismatch", what, kept=True)
+            self.quarantine.add(sample, DURATION_MISMATCH, what, kept=True)
 
 
 def picture_fps_of(sample: Sample) -> float | None:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videochat_r1.evaluation.tables import VIDEO_COUNTS
 from videochat_r1.strict_json import finite
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def results_of(record: Record, by_task: dict[str, list[Answered]]) -> dict[str, 
     for task, figures in record.results["policy"].items():
         of_task: dict[str, Any] = {"alias": task}
         for name, value in figures.items():
-            if name in ("n", "unparsed", "unreadable_videos") or name.endswith("_ci95"):
+            if name in ("n", "unparsed", *VIDEO_COUNTS) or name.endswith("_ci95"):
                 continue
             of_task[f"{name},none"] = value
             interval = figures.get(f"{name}_ci95")
