@@ -92,6 +92,12 @@ def test_p_is_uniform_where_nothing_differs_and_small_where_something_does():
     assert better["p"] < 0.001 and better["difference_ci95"][0] > 0
 
 
+def test_a_difference_over_one_video_has_no_interval_and_says_nothing():
+    found = one(scores([1, 1, 0], per_video=3), scores([0, 1, 0], per_video=3))
+    assert found["difference"] == pytest.approx(100 / 3) and found["p"] == 1.0 and "difference_ci95" not in found
+    assert "difference_ci95" in one(scores([1, 1, 0], per_video=2), scores([0, 1, 0], per_video=2))
+
+
 def test_the_interval_of_a_paired_difference_is_narrower_than_of_two_apart():
     base = np.random.default_rng(1).random(100)
     found = one(scores(np.minimum(base + 0.02, 1)), scores(base))

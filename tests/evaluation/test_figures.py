@@ -52,7 +52,14 @@ def test_a_figure_is_a_quotient_of_sums_not_a_mean_of_quotients():
 
 def test_a_metric_that_no_sample_counts_for_is_left_out():
     samples = [counted(0, "a", x=(0.0, 0.0), y=(1.0, 1.0))]
-    assert figures(counting("x", "y"), samples, [NOTHING]) == {"y": 100.0, "y_ci95": [100.0, 100.0], "n": 1, "unparsed": 1}
+    assert figures(counting("x", "y"), samples, [NOTHING]) == {"y": 100.0, "n": 1, "unparsed": 1}
+
+
+def test_a_figure_that_rests_on_one_video_has_no_interval():
+    samples = [counted(0, "a", x=(0.0, 1.0), y=(1.0, 1.0)), counted(1, "a", x=(1.0, 1.0), y=(0.0, 1.0))]
+    assert figures(counting("x", "y"), samples, [NOTHING] * 2) == {"x": 50.0, "y": 50.0, "n": 2, "unparsed": 2}
+    samples.append(counted(2, "b", x=(1.0, 1.0), y=(0.0, 0.0)))  # the second video counts for one of them
+    assert set(figures(counting("x", "y"), samples, [NOTHING] * 3)) == {"x", "x_ci95", "y", "n", "unparsed"}
 
 
 def test_the_interval_is_that_of_a_plain_bootstrap_over_videos():

@@ -57,6 +57,13 @@ def test_the_mean_over_sub_tasks_weighs_each_alike():
     assert "accuracy_macro" not in of(samples[:9], "accuracy", resamples=0)  # of one sub-task there is no mean
 
 
+def test_what_rests_on_one_video_has_no_interval():
+    samples = [sample(0, "a", {"task": "order"}, x=(1.0, 1.0)), sample(1, "a", {"task": "count"}, x=(0.0, 1.0))]
+    assert of(samples, "x") == {"x": 50.0, "x/order": 100.0, "x/count": 0.0, "x_macro": 50.0, "n": 2, "unparsed": 2}
+    several = of([*samples, sample(2, "b", {"task": "count"}, x=(0.0, 1.0))], "x")
+    assert {name for name in several if name.endswith("_ci95")} == {"x_ci95", "x/count_ci95", "x_macro_ci95"}
+
+
 def test_a_sample_may_belong_to_several_groups_of_a_family():
     samples = [sample(0, "a", {"type": ["recall", "reasoning"]}, x=(1.0, 1.0)), sample(1, "b", {"type": "recall"}, x=(0.0, 1.0))]
     found = of(samples, "x", resamples=0)

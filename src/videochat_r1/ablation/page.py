@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from videochat_r1.evaluation.legend import HEADLINES, MODELS, SPARE_COLOURS, TRIVIAL, task_name
+from videochat_r1.evaluation.tables import metrics_of
 
 LIMITS = """\
 ## What these figures cannot say
@@ -59,7 +60,7 @@ def headlines(table: Mapping[str, Any]) -> list[tuple[str, str]]:
     columns = []
     for task, figures in table["base"].items():
         known = [metric for metric in HEADLINES.get(task, ()) if metric in figures]
-        columns.append((task, known[0] if known else next(name for name in figures if f"{name}_ci95" in figures)))
+        columns.append((task, (known or metrics_of(figures))[0]))
     return columns
 
 

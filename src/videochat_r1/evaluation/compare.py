@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from videochat_r1.errors import DataError, UsageError
 from videochat_r1.evaluation.answers_file import content_of
-from videochat_r1.evaluation.figures import INTERVAL, by_video, resampled, shares
+from videochat_r1.evaluation.figures import INTERVAL, by_video, resampled, rests_on_several, shares
 from videochat_r1.tasks.base import Derived
 from videochat_r1.tasks.base.loading import load_task
 from videochat_r1.types import Reading, Sample
@@ -77,7 +77,7 @@ def read_scores(path: Path) -> Scored:
 def compare(
     a: Scored, b: Scored, *, names: tuple[str, str] = ("A", "B"), common: bool = False, resamples: int = 1000, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
-    """{TASK: {"n", "videos", "metrics": {METRIC: {"a", "b", "difference", "difference_ci95", "p", "p_mcnemar"?, "only_a"?, "only_b"?}}}}.
+    """{TASK: {"n", "videos", "metrics": {METRIC: {"a", "b", "difference", "difference_ci95"?, "p", "p_mcnemar"?, "only_a"?, "only_b"?}}}}.
 
     Figures and differences (a - b) are in per cent and points. p: permutation over videos. only_a: samples that a alone has right.
     common: compare what both have where their samples differ. Raises DataError where the two are not about the same samples."""
@@ -145,6 +145,7 @@ def _compared(
     observed_M = of_a - of_b
     differences_RM = _difference(resampled(both_VP2, resamples, seed), count, figures) if resamples else np.zeros((0, len(observed_M)))
     p_M = _permutation(both_VP2, observed_M, count, figures, seed)
+    denominators_VM = both_VP2[:, :count, 1] + both_VP2[:, count:, 1]
     found: dict[str, Any] = {}
     for place, name in enumerate((*metrics, *known)):
         if not np.isfinite(observed_M[place]):
@@ -152,7 +153,8 @@ def _compared(
         entry: dict[str, Any] = {"a": float(of_a[place]), "b": float(of_b[place]), "difference": float(observed_M[place])}
         drawn = differences_RM[:, place]
         drawn = drawn[np.isfinite(drawn)]
-        if len(drawn):
+        own = [place] if place < count else figures.derived[place - count][1]
+        if len(drawn) and all(rests_on_several(denominators_VM[:, part]) for part in own):
             entry["difference_ci95"] = [float(end) for end in np.percentile(drawn, INTERVAL)]
         found[name] = entry | {"p": float(p_M[place])} | (_mcnemar(a_NM2[:, place], b_NM2[:, place]) if place < count else {})
     return {"n": len(a), "videos": len(both_VP2), "metrics": found}

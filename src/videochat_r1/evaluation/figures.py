@@ -2,7 +2,8 @@
 
 A figure is 100 x a sum of numerators over a sum of denominators, one of each a sample (tasks/base/__init__.py, Metric). Its interval is the
 percentile bootstrap (Efron 1979) over videos, not over samples: questions about one video stand or fall together, and an interval that
-takes them for independent is too narrow. All figures of a task share the same resamples."""
+takes them for independent is too narrow. Of one video alone every resample is the same: such a figure has no interval, or it would read as
+certain. All figures of a task share the same resamples."""
 
 from __future__ import annotations
 
@@ -27,9 +28,10 @@ def figures(task: Task, samples: Sequence[Sample], readings: Sequence[Reading], 
     """Every metric of a task in per cent, with its interval: {"mIoU": 58.2, "mIoU_ci95": [57.1, 59.3], ..., "n": 3720, "unparsed": 12}.
 
     readings: one a sample, in the same order; one without an answer scores what the metric gives it (nothing) and stays in the denominator.
-    resamples: of the videos; 0 leaves the intervals out. Samples that say what groups they belong to also give the figures of each, and
-    the mean over sub-tasks (groups.py): "accuracy/short", "accuracy_macro". A metric whose denominators are all 0.0 is left out.
-    Where the task rests on a judge, "unjudged" says how many answers it could not judge: the figures are about the others.
+    resamples: of the videos; 0 leaves the intervals out, and a figure that rests on one video has none. Samples that say what groups they
+    belong to also give the figures of each, and the mean over sub-tasks (groups.py): "accuracy/short", "accuracy_macro". A metric
+    whose denominators are all 0.0 is left out. Where the task rests on a judge, "unjudged" says how many answers it could not judge: the
+    figures are about the others.
     Raises DataError where there is no sample, and where a sample's truth is at fault."""
     if not samples:
         raise DataError("There is no sample to score.", "Check the annotation file with `videochat-r1 data check`.")
@@ -47,10 +49,11 @@ def figures(task: Task, samples: Sequence[Sample], readings: Sequence[Reading], 
         found[name] = float(100.0 * numerator / denominator)
         drawn = spread_RM2[:, index]
         drawn = drawn[drawn[:, 1] > 0.0]
-        if len(drawn):
+        if len(drawn) and rests_on_several(sums_VM2[:, index, 1]):
             found[f"{name}_ci95"] = [float(bound) for bound in np.percentile(100.0 * drawn[:, 0] / drawn[:, 1], INTERVAL)]
     for name, places in means.items():
-        found |= _mean_of_groups(name, totals_M2[places], spread_RM2[:, places])
+        spread = spread_RM2[:, places] if rests_on_several(sums_VM2[:, places, 1].sum(axis=1)) else spread_RM2[:0, places]
+        found |= _mean_of_groups(name, totals_M2[places], spread)
     for name, derived in task.derived.items():
         found |= _derived(name, derived, task, found, spread_RM2)
     found |= {"n": len(samples), "unparsed": sum(reading.answer is None for reading in readings)}
@@ -83,7 +86,7 @@ def _derived(name: str, derived: Derived, task: Task, found: dict[str, Any], spr
     parts_RP2 = spread_RM2[:, [list(task.metrics).index(part) for part in derived.of]]
     parts_RP2 = parts_RP2[(parts_RP2[:, :, 1] > 0.0).all(axis=1)]
     values: dict[str, Any] = {name: float(derived.combine(*(found[part] for part in derived.of)))}
-    if len(parts_RP2):
+    if len(parts_RP2) and all(f"{part}_ci95" in found for part in derived.of):
         drawn_R = [derived.combine(*row) for row in 100.0 * parts_RP2[:, :, 0] / parts_RP2[:, :, 1]]
         values[f"{name}_ci95"] = [float(bound) for bound in np.percentile(drawn_R, INTERVAL)]
     return values
@@ -103,6 +106,11 @@ def _shares(task: Task, samples: Sequence[Sample], readings: Sequence[Reading]) 
     for row, (sample, reading) in enumerate(zip(samples, readings, strict=True)):
         shares_NM2[row] = list(shares(task, sample, reading).values())
     return shares_NM2
+
+
+def rests_on_several(denominators_V: NDArray[np.float64]) -> bool:
+    """Whether more videos than one count for a figure, without which resamples tell nothing of how it would differ."""
+    return int(np.count_nonzero(denominators_V)) > 1
 
 
 def by_video(shares_NM2: NDArray[np.float64], videos: Sequence[str]) -> NDArray[np.float64]:

@@ -122,8 +122,8 @@ def _evaluation_notes(options: Mapping[str, Any], compared: Mapping[str, Any]) -
     for task, one in compared.items():
         said = []
         for metric, found in one["metrics"].items():
-            low, high = found.get("difference_ci95", (float("nan"), float("nan")))
-            said.append(f"{metric} {found['difference']:+.1f} [{low:+.1f}, {high:+.1f}], p {found['p']:.3f}")
+            interval = " [{:+.1f}, {:+.1f}]".format(*found["difference_ci95"]) if "difference_ci95" in found else ""
+            said.append(f"{metric} {found['difference']:+.1f}{interval}, p {found['p']:.3f}")
         notes.append(f"Policy minus base, {task}, paired over {counted(one['videos'], 'video')}: {'; '.join(said)}.")
     return notes
 
