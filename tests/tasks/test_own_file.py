@@ -101,6 +101,11 @@ RAISES = [
     ("return 1.0, 1.0", "return {}['x']", "mine.py:21: the metric 'counted' raised KeyError: 'x', on sample a-1."),
     ("return Reading(", "raise SystemExit(0)", "mine.py:15: read raised SystemExit: 0, on sample a-1."),
     ("return 1.0, 1.0", "raise SystemExit", "mine.py:21: the metric 'counted' raised SystemExit, on sample a-1."),
+    (
+        "return 1.0, 1.0",
+        "from videochat_r1.errors import Unscorable; raise Unscorable('no')  # ",
+        "mine.py:21: the metric 'counted' raised Unscorable: no, on sample a-1.",
+    ),
     ("return 1.0, 1.0", "return 1.0", f"mine.py: the metric 'counted' gave 1.0, not {SHARE}, on sample a-1."),
     *(
         ("return 1.0, 1.0", f"return {pair}  # ", f"mine.py: the metric 'counted' gave {told}, not {SHARE}, on sample a-1.")

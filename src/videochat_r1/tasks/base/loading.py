@@ -43,9 +43,10 @@ def guarded(task: Task, path: str) -> Task:
     _require_functions(task, path)
     guard = functools.partial(_guard, path)
     scoring: dict[str, Any] = {"is_truths": lambda score, args: truth_is_at_fault(score, *args[1:])}
-    rewards = {name: guard(f"the reward {name!r}", reward, **scoring) for name, reward in task.rewards.items()}
+    earning = {**scoring, "may_be_unscorable": True}
+    rewards = {name: guard(f"the reward {name!r}", reward, **earning) for name, reward in task.rewards.items()}
     alternatives = {
-        kind: {name: guard(f"the reward {name!r} of {kind}", reward, **scoring) for name, reward in others.items()}
+        kind: {name: guard(f"the reward {name!r} of {kind}", reward, **earning) for name, reward in others.items()}
         for kind, others in task.alternatives.items()
     }
     return replace(
@@ -74,6 +75,7 @@ def _guard(
     fits: Check = lambda value: True,
     *,
     is_truths: Whose = lambda run, args: False,
+    may_be_unscorable: bool = False,
 ) -> Callable[..., Any]:
     who = f"{path}: {role}"
 
@@ -81,10 +83,10 @@ def _guard(
     def guarded_run(*args: Any) -> Any:
         try:
             value = watched(run, args, who, _over)
-        except (UserFault, Unscorable):
+        except UserFault:
             raise
         except BaseException as fault:
-            if is_from_outside(fault):
+            if is_from_outside(fault) or (may_be_unscorable and isinstance(fault, Unscorable)):
                 raise
             what = f"{plugins.line_of(path, fault)}: {role} raised {plugins.said(fault)}"
             if isinstance(fault, ValueError) and is_truths(run, args):
