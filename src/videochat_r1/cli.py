@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokens = [token for token in tokens if token != "--debug"]
     if sys.stdout is None:  # closed by whoever started this: nobody reads
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    with contextlib.suppress(AttributeError):  # an output that cannot take a letter takes its code
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if getattr(sys.stdout, "errors", "") == "strict" and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # an output that cannot take a letter takes its code
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     with contextlib.redirect_stderr(Lasting(sys.stderr)):

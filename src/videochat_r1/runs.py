@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from videochat_r1.config import Recipe
 from videochat_r1.errors import UsageError
-from videochat_r1.grpo.signals import heeded
+from videochat_r1.grpo.signals import heeded, once, restore
 
 if TYPE_CHECKING:
     from videochat_r1.evaluation.evaluate import Answered
@@ -118,6 +118,7 @@ def ended_by_signals() -> Iterator[None]:
     """Inside, SIGTERM and a closed terminal do what Ctrl-C does. The trainer's own handlers take over while it steps."""
 
     def stop(number: int, frame: FrameType | None) -> Any:
+        once(number)
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
@@ -127,5 +128,4 @@ def ended_by_signals() -> Iterator[None]:
     try:
         yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        restore(before)

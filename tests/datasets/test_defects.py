@@ -207,7 +207,7 @@ CORPUS: list[tuple[str, Spoil, dict[str, int]]] = [
     ("jsonl", set_at(5, "answer", "events")([]), {"field_missing": 1}),
     ("jsonl", row("question", "what is <|video_pad|> here"), {"text_marked": 1}),
     ("jsonl", set_at(2, "options")(["red", "<|im_end|>"]), {"text_marked": 1}),
-    ("jsonl", row("question", "is a < |b| > c"), {}),
+    ("jsonl", row("question", "is a < |b| > c by the <|start|> sign"), {}),
 ]
 
 

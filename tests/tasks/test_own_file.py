@@ -114,7 +114,8 @@ RAISES = [
             ("1.0, float('inf')", "(1.0, inf)"),
             ("2.0, 1.0", "(2.0, 1.0)"),
             ("1.0, 0.0", "(1.0, 0.0)"),
-            ("-1.0, 1.0", "(-1.0, 1.0)"),
+            ("-1e-3, 1.0", "(-0.001, 1.0)"),
+            ("1.001, 1.0", "(1.001, 1.0)"),
             ("'1.0', 1.0", "('1.0', 1.0)"),
         )
     ),
@@ -130,7 +131,7 @@ def test_score_says_which_function_of_the_file_broke(capsys, tmp_path, old, new,
         assert "Traceback" in ran(capsys, *tokens, "--debug")[2]
 
 
-@pytest.mark.parametrize("pair", [(0.0, 0.0), (True, 1), (0.1 + 0.1 + 0.1, 0.3)], ids=["left out", "a truth value", "a rounded sum"])
+@pytest.mark.parametrize("pair", [(0.0, 0.0), (True, 1), (0.1 + 0.1 + 0.1, 0.3), (1.0000001, 1.0), (1 - (0.1 + 0.2) / 0.3, 1.0)])
 def test_a_share_may_be_nothing_of_nothing_and_all_of_a_rounded_sum(tmp_path, pair):
     task = load_task(own_task(tmp_path, "return 1.0, 1.0", f"return {pair}"))
     assert task.metrics["counted"](task.read("3", SAMPLE, Asking()), SAMPLE) == pair

@@ -30,11 +30,13 @@ class Lasting:
     def _dropping(self) -> Iterator[None]:
         try:
             yield
+        except BlockingIOError:  # a terminal that takes nothing for a moment
+            pass
         except (OSError, ValueError):
             forget(self._stream)
 
 
 def forget(stream: TextIO) -> None:
     """What still waits to be printed there is dropped: nothing takes it, and Python would say so when it ends."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nothing:
+        os.dup2(nothing.fileno(), stream.fileno())

@@ -36,7 +36,11 @@ def baselines(
     if not samples:
         raise DataError("There is no sample to score.", "Check the annotation file with `videochat-r1 data check`.")
     if loader is not None:
-        samples, train = ([replace(one, duration_s=loader.duration_s(one)) for one in part] for part in (samples, train))
+        tasks = {sample.task for sample in samples}
+        samples = [replace(one, duration_s=loader.duration_s(one)) for one in samples]
+        # of training samples a share of the video is fitted on spans alone: no other video is opened for it
+        spans = [one.task in tasks and bool(one.truth.spans) for one in train]
+        train = [replace(one, duration_s=loader.duration_s(one)) if needed else one for one, needed in zip(train, spans, strict=True)]
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for name in dict.fromkeys(sample.task for sample in samples):
         task = load_task(name)

@@ -5,12 +5,26 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Mapping
 from types import FrameType, TracebackType
 from typing import Any
 
 from videochat_r1.grpo.log import NOTES
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+def once(number: int) -> None:
+    """A shell passes SIGHUP on once more: from the first on it is ignored."""
+    if number == signal.SIGHUP:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def restore(before: Mapping[signal.Signals, Any]) -> None:
+    """The handlers that were there before, but for a signal that is ignored by now."""
+    for each, handler in before.items():
+        if signal.getsignal(each) != signal.SIG_IGN:
+            signal.signal(each, handler)
 
 
 def heeded(*signals: signal.Signals) -> tuple[signal.Signals, ...]:
@@ -32,13 +46,11 @@ class StopSignal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for each, handler in self._before.items():
-            signal.signal(each, handler)
+        restore(self._before)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
-            if number == signal.SIGHUP:  # a shell passes it on once more
-                return
             os._exit(128 + number)  # as a shell reports a process that the signal ended; what was saved stays valid
+        once(number)
         self.received = signal.Signals(number)
         NOTES.warning("%s: finishing this step, then saving. Once more stops at once.", self.received.name)

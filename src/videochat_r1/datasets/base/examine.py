@@ -42,7 +42,8 @@ NO_QUESTION = frozenset({"description", "captioning"})
 _FIELDS = frozenset({"id", "task", "video", "question", "options", "answer", "duration_s", "meta"})
 _ANSWERS = frozenset({"spans", "boxes", "times_s", "choice", "label", "events", "caption"})
 _LETTER = re.compile(r"\(([A-Z])\)\s*")
-_MODEL_MARK = re.compile(r"<\|[a-z0-9_]{1,40}\|>")
+_MODEL_MARK = re.compile(r"<\|(?:im_start|im_end|endoftext|(?:vision|object_ref|box|quad)_(?:start|end)|(?:vision|image|video)_pad)\|>")
+"""Of Qwen2.5-VL and Qwen3-VL; a prompt refuses what else a model's own tokenizer holds (policy/prompt.py)."""
 _MARKED = re.compile(r"\(?([A-Z])\)?\.?")
 
 

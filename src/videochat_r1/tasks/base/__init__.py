@@ -42,7 +42,9 @@ class Asking(Section):
     @model_validator(mode="after")
     def _reads_what_it_asks_for(self) -> Asking:
         if self.prompts == "r1_5" and self.reading != "strict":
-            raise ValueError(f"reading {self.reading} knows no answers of VideoChat-R1.5; with prompts r1_5 it is strict")
+            raise ValueError(
+                f"reading {self.reading} knows no answers of VideoChat-R1.5; with prompts r1_5 it is strict: give reading strict"
+            )
         return self
 
 

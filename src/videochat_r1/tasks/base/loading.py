@@ -19,8 +19,8 @@ from videochat_r1.tasks.base.watch import is_from_outside, watched
 from videochat_r1.types import Answer, Reading, Sample
 
 SHARE = "a pair of finite numbers with 0 <= numerator <= denominator"
-ROUNDING = 1e-9
-"""How far a sum of rounded numbers may lie above the sum that it is a share of, relative to that."""
+ROUNDING = 1e-6
+"""How far float32 rounding may put a share below 0 or above all, relative to all."""
 
 Check = Callable[[Any], bool]
 Whose = Callable[[Callable[..., Any], tuple[Any, ...]], bool]  # (function, its arguments) -> whether its ValueError speaks of the truth
@@ -159,7 +159,7 @@ def _is_share(value: Any) -> bool:
     if not (isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_finite, value))):
         return False
     numerator, denominator = map(number, value)
-    return 0.0 <= numerator <= denominator * (1 + ROUNDING)
+    return -ROUNDING * denominator <= numerator <= denominator * (1 + ROUNDING)
 
 
 def _are_seconds(value: Any) -> bool:
