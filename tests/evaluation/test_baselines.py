@@ -9,6 +9,7 @@ from videochat_r1.datasets.base import read_samples
 from videochat_r1.errors import DataError
 from videochat_r1.evaluation.baselines import baselines
 from videochat_r1.evaluation.tables import rows, trivial_notes
+from videochat_r1.video.clips import Quarantine
 
 # data set, task, answer: metric -> per cent, to a decimal
 PINNED = [
@@ -99,6 +100,9 @@ def test_a_trivial_answer_that_cannot_be_given_is_never_the_best_one(tmp_path):
 class Lengths:
     """In place of a loader: every video has ten seconds but for one that cannot be read."""
 
+    def __init__(self):
+        self.quarantine = Quarantine()
+
     def duration_s(self, sample):
         return sample.duration_s or (None if sample.video.endswith("VID01.mp4") else 10.0)
 
@@ -113,6 +117,21 @@ def test_the_length_of_the_video_stands_in_for_one_that_is_not_stated(tmp_path):
     own = [sample for sample in samples if "VID00" in sample.video]
     assert found["unparsed"] == 0 and baselines(own, loader=Lengths())["temporal_grounding"]["whole_video"]["mIoU"] == pytest.approx(50.0)
     assert baselines(stated, loader=Lengths()) == baselines(stated)
+
+
+def test_a_video_that_the_policy_could_not_be_shown_is_wrong_for_the_trivial_answer_too(tmp_path):
+    content = captions(2)
+    for video in ("VID00", "VID01"):
+        del content[video]["duration"]
+    content["VID00"]["timestamps"] = [[0.0, 5.0], [0.0, 5.0]]
+    samples = read_samples(source("charades_sta", write_json(tmp_path / "rows.json", content))).samples
+    loader = Lengths()
+    assert baselines(samples, loader=loader)["temporal_grounding"]["whole_video"]["mIoU"] is None
+    for sample in samples:
+        if "VID01" in sample.video:
+            loader.quarantine.add(sample, "missing", "It is not there.")
+    found = baselines(samples, loader=loader)["temporal_grounding"]["whole_video"]
+    assert found["mIoU"] == pytest.approx(25.0) and (found["n"], found["unparsed"]) == (4, 2)
 
 
 def test_no_sample_is_a_fault():

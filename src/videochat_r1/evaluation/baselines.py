@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +32,13 @@ def baselines(
     """{TASK: {NAME: figures}}: every task's trivial answers on its samples, fitted on the training samples of the same task.
 
     Answers are scored as they are, not as a text: no rounding. loader: tells the length of videos whose annotation does not; the stated one
-    goes first. Raises DataError where there is no sample, and as `figures` and `task_baselines` do."""
+    goes first. A video that it could not use is answered wrongly here too, as it is by the policy. Raises DataError where there is no
+    sample, and as `figures` and `task_baselines` do."""
     if not samples:
         raise DataError("There is no sample to score.", "Check the annotation file with `videochat-r1 data check`.")
+    lost: set[str] = set()
     if loader is not None:
+        lost = {fault.sample_id for fault in loader.quarantine.left_out}
         tasks = {sample.task for sample in samples}
         samples = [replace(one, duration_s=loader.duration_s(one)) for one in samples]
         # of training samples a share of the video is fitted on spans alone: no other video is opened for it
@@ -46,14 +49,20 @@ def baselines(
         task = load_task(name)
         asked = [sample for sample in samples if sample.task == name]
         known = [sample for sample in train if sample.task == name]
-        found[name] = task_baselines(task, asked, known, resamples=resamples, seed=seed)
+        found[name] = task_baselines(task, asked, known, resamples=resamples, seed=seed, lost=lost)
     return found
 
 
 def task_baselines(
-    task: Task, samples: Sequence[Sample], train: Sequence[Sample] = (), *, resamples: int = 1000, seed: int = 0
+    task: Task,
+    samples: Sequence[Sample],
+    train: Sequence[Sample] = (),
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    lost: Collection[str] = (),
 ) -> dict[str, dict[str, Any]]:
-    """{NAME: figures} of one task. Raises as `figures` does.
+    """{NAME: figures} of one task. lost: ids of samples that no policy could answer: here too they are wrong. Raises as `figures` does.
 
     An answer that cannot be given for some sample, such as a share of a video of unknown length, is not a wrong one: all its metrics are
     None then, "unparsed" counts such samples, and "no_duration" those of them that lack a duration."""
@@ -62,7 +71,7 @@ def task_baselines(
         answer = fit(train)
         given = [_reading(answer, sample) for sample in samples]
         readings = consulted(list(zip(given, samples, strict=True)), precision=True)
-        if all(reading.answer is not None for reading in given):
+        if all(reading.answer is not None or sample.id in lost for reading, sample in zip(given, samples, strict=True)):
             found[name] = figures(task, samples, readings, resamples=resamples, seed=seed)
             continue
         names = figures(task, samples, readings, resamples=0)

@@ -53,7 +53,7 @@ class Quarantine:
 
     def __len__(self) -> int:
         """Samples that are left out."""
-        return len({fault.sample_id for fault in self.faults if not fault.kept})
+        return len({fault.sample_id for fault in self.left_out})
 
     @property
     def faults(self) -> tuple[Fault, ...]:
