@@ -8,6 +8,9 @@ from tests.datasets.files import canonical, captions, read_official, source, wri
 from videochat_r1.datasets.base import read_samples
 from videochat_r1.errors import DataError
 from videochat_r1.evaluation.baselines import baselines
+from videochat_r1.evaluation.content import Report
+from videochat_r1.evaluation.markdown import render_markdown
+from videochat_r1.evaluation.page import render_page
 from videochat_r1.evaluation.tables import rows, trivial_notes
 from videochat_r1.video.clips import Quarantine
 
@@ -95,6 +98,9 @@ def test_a_trivial_answer_that_cannot_be_given_is_never_the_best_one(tmp_path):
     best = {(row.task, row.metric): row.best_trivial for row in rows(results, found)}
     assert best["temporal_grounding", "mIoU"] is None
     assert best["grounded_qa", "accuracy"][0] == "majority"
+    report = Report(title="A run", payload={"results": results, "baselines": found})
+    [*_, said] = [note for note in trivial_notes(found) if note.startswith("Temporal grounding")]
+    assert said in render_page(report, []) and said in render_markdown(report, [], {}).replace("\\", ""), "both pages say why there is none"
 
 
 class Lengths:
