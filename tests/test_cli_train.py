@@ -85,6 +85,8 @@ def test_a_recipe_that_asks_the_small_model_otherwise_is_told(tmp_path):
     assert _asked_otherwise(taught) == ""
     assert _asked_otherwise(other).endswith("this recipe asks otherwise: there it is asking.order = video_first.")
     assert _asked_otherwise(other.model_copy(update={"policy": PolicyConfig(path="Qwen/Qwen2.5-VL-7B-Instruct")})) == ""
+    released = other.model_copy(update={"policy": PolicyConfig(path="OpenGVLab/VideoChat-R1-thinking_7B"), "asking": Asking()})
+    assert _asked_otherwise(released).endswith("there it is asking.thinking = True."), "how a release is judged is not how it was taught"
 
 
 def test_a_second_run_in_the_same_folder_is_refused(trained, capsys):
@@ -219,11 +221,11 @@ def test_ctrl_c_ends_with_5_and_the_run_goes_on(world, model, tmp_path, capsys):
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 60
     while not (run / "metrics.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 5, err
     assert "--resume" in err and "Traceback" not in err
     steps = len(read_rows(run / "metrics.jsonl"))
